@@ -147,7 +147,7 @@ clang_headers() {
 pick_clang_version() {
     local version
     for version in 19 20 21 18 17 16 15 14; do
-        if apt-cache show "libclang1-$version" 2>/dev/null | grep -q '^Package:'; then
+        if [ -n "$(apt-cache show "libclang1-$version" 2>/dev/null)" ]; then
             echo "$version"
             return
         fi
