@@ -1,0 +1,76 @@
+//! What a block costs.
+
+use jar_isa::{Latency, Opcode};
+
+use crate::pipeline::Pipeline;
+use crate::program::Program;
+use crate::walk::{Step, StepKind};
+
+/// How a block's gas is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum GasModel {
+    /// 1 per instruction.
+    Unit,
+    /// The cycles of a small out-of-order machine.
+    Pipeline,
+}
+
+/// Meters the blocks of a program one after the other, in one pass and
+/// constant memory.
+pub struct BlockMeter<'a> {
+    program: &'a Program,
+    model: GasModel,
+    count: u32,
+    pipeline: Pipeline,
+}
+
+impl<'a> BlockMeter<'a> {
+    /// A meter before its first block.
+    pub fn new(program: &'a Program, model: GasModel) -> Self {
+        BlockMeter {
+            program,
+            model,
+            count: 0,
+            pipeline: Pipeline::new(),
+        }
+    }
+
+    /// Whether the branch at `step` has a trap or a cold block on either side.
+    fn is_cold(&self, step: &Step) -> bool {
+        let cold = |pc| matches!(self.program.opcode_at(pc), Opcode::Trap | Opcode::Unlikely);
+        cold(i64::from(step.next)) || step.instruction.target(step.pc).is_some_and(cold)
+    }
+
+    /// Takes the block's next step.
+    #[inline]
+    pub fn step(&mut self, step: &Step) {
+        match self.model {
+            GasModel::Unit => self.count += 1,
+            GasModel::Pipeline => {
+                let latency = step.instruction.opcode.cost().latency;
+                let cold = latency == Latency::Branch && self.is_cold(step);
+                self.pipeline
+                    .decode(&step.instruction, latency.cycles(cold));
+            }
+        }
+    }
+
+    /// The cost of a block of one trap: what stands where execution can't flow to.
+    pub fn lone_trap(&mut self) -> u32 {
+        self.step(&Step {
+            pc: 0,
+            next: 1,
+            instruction: Opcode::Trap.into(),
+            kind: StepKind::Gap,
+        });
+        self.finish()
+    }
+
+    /// Ends the block: its cost. At most 2^29 for the longest code.
+    pub fn finish(&mut self) -> u32 {
+        match self.model {
+            GasModel::Unit => std::mem::take(&mut self.count),
+            GasModel::Pipeline => self.pipeline.drain().saturating_sub(3).max(1),
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The portable engine: decodes once into compact operations, then runs them.
+
+mod compile;
+mod handlers;
+mod run;
+
+use std::sync::Arc;
+
+use jar_isa::Instruction;
+
+use crate::engine::{Code, Engine, Exit, Machine};
+use crate::error::{AccessError, MemoryError, PageError};
+use crate::gas::GasModel;
+use crate::map::{Access, MemoryMap};
+use crate::memory::PagedMemory;
+use crate::program::Program;
+use crate::{PAGE_SIZE, REGISTERS};
+
+pub use compile::InterpreterCode;
+
+/// The portable engine.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Interpreter;
+
+impl Interpreter {
+    /// As [`Engine::prepare`], with the type kept, for tracing.
+    pub fn compile(&self, program: Arc<Program>, model: GasModel) -> Arc<InterpreterCode> {
+        Arc::new(InterpreterCode::new(program, model))
+    }
+}
+
+impl Engine for Interpreter {
+    fn name(&self) -> &'static str {
+        "interpreter"
+    }
+
+    fn prepare(&self, program: Arc<Program>, model: GasModel) -> Arc<dyn Code> {
+        self.compile(program, model)
+    }
+}
+
+impl InterpreterCode {
+    /// As [`Code::machine`], with the type kept, for tracing.
+    pub fn interpreter_machine(self: Arc<Self>, memory: MemoryMap) -> InterpreterMachine {
+        InterpreterMachine {
+            code: self,
+            regs: [0; REGISTER_FILE],
+            gas: 0,
+            pc: 0,
+            index: Some(0),
+            charged: false,
+            called: false,
+            memory: PagedMemory::new(memory),
+        }
+    }
+}
+
+impl Code for InterpreterCode {
+    fn program(&self) -> &Arc<Program> {
+        &self.program
+    }
+
+    fn block_cost(&self, pc: u32) -> Option<u64> {
+        self.positions
+            .rank(pc)
+            .map(|index| u64::from(self.cost_around(index)))
+    }
+
+    fn machine(self: Arc<Self>, memory: MemoryMap) -> Box<dyn Machine> {
+        Box::new(self.interpreter_machine(memory))
+    }
+}
+
+/// An instruction about to run, or just run.
+pub struct Traced<'a> {
+    /// Its address.
+    pub pc: u32,
+    /// The instruction.
+    pub instruction: Instruction,
+    /// φ0..φ12.
+    pub regs: &'a [u64; REGISTERS],
+    /// Gas left; the instruction's block is paid.
+    pub gas: u64,
+}
+
+/// Sees every instruction of [`InterpreterMachine::run_traced`]; can't change the run.
+pub trait Hook {
+    /// Before the instruction runs.
+    fn before(&mut self, step: &Traced<'_>);
+
+    /// After it has completed, with the registers it left. Not called for an
+    /// instruction that ends the run.
+    fn after(&mut self, step: &Traced<'_>);
+}
+
+/// Registers rounded up to a power of two, so that a masked number needs no bounds check.
+const REGISTER_FILE: usize = 16;
+
+/// The interpreter's [`Machine`].
+pub struct InterpreterMachine {
+    code: Arc<InterpreterCode>,
+    regs: [u64; REGISTER_FILE],
+    gas: u64,
+    pc: u32,
+    /// The operation at `pc`; `None` where execution can't flow to `pc`.
+    index: Option<u32>,
+    /// The current block has been paid.
+    charged: bool,
+    /// The last exit was a host call: the next run goes on behind it.
+    called: bool,
+    memory: PagedMemory,
+}
+
+fn architectural(regs: &[u64; REGISTER_FILE]) -> &[u64; REGISTERS] {
+    match regs.first_chunk() {
+        Some(regs) => regs,
+        None => unreachable!("the register file holds all registers"),
+    }
+}
+
+impl InterpreterMachine {
+    /// As [`Machine::run`], showing each instruction to `hook`. Results are the
+    /// same, gas included.
+    pub fn run_traced(&mut self, hook: &mut dyn Hook) -> Result<Exit, PageError> {
+        self.run_with(run::Tracing(hook))
+    }
+}
+
+impl Machine for InterpreterMachine {
+    fn regs(&self) -> &[u64; REGISTERS] {
+        architectural(&self.regs)
+    }
+
+    fn set_reg(&mut self, index: usize, value: u64) {
+        assert!(index < REGISTERS, "no register {index}");
+        self.regs[index] = value;
+    }
+
+    fn pc(&self) -> u32 {
+        self.pc
+    }
+
+    fn set_pc(&mut self, pc: u32, charged: bool) {
+        self.pc = pc;
+        self.index = self.code.positions.rank(pc);
+        self.charged = charged;
+        self.called = false;
+    }
+
+    fn gas(&self) -> u64 {
+        self.gas
+    }
+
+    fn set_gas(&mut self, gas: u64) {
+        self.gas = gas;
+    }
+
+    fn run(&mut self) -> Result<Exit, PageError> {
+        self.run_with(run::Plain)
+    }
+
+    fn check(&self, addr: u32, len: u32, access: Access) -> Result<(), AccessError> {
+        self.memory.map().check(addr, len, access)
+    }
+
+    fn read(&mut self, addr: u32, out: &mut [u8]) -> Result<(), MemoryError> {
+        self.memory.read(addr, out)
+    }
+
+    fn write(&mut self, addr: u32, bytes: &[u8]) -> Result<(), MemoryError> {
+        self.memory.write(addr, bytes)
+    }
+
+    fn written_count(&self) -> u32 {
+        self.memory.written_count()
+    }
+
+    fn written_pages(&self) -> Vec<u32> {
+        self.memory.written_pages()
+    }
+
+    fn page_bytes(&self, page: u32) -> Option<&[u8; PAGE_SIZE as usize]> {
+        self.memory.page_bytes(page)
+    }
+}

@@ -1,0 +1,39 @@
+//! The PVM: a metered 64-bit register machine with paged memory.
+//!
+//! A [`Program`] is checked structurally, [prepared](Engine::prepare) by an
+//! engine for a [`GasModel`], and run in [`Machine`]s. Registers, gas, pc, exit
+//! and written pages are the same in every engine, bit for bit. The crate knows
+//! nothing of what a host call means.
+
+#![forbid(unsafe_code)]
+
+mod blob;
+mod disassemble;
+mod engine;
+mod error;
+mod gas;
+mod interpreter;
+mod map;
+mod memory;
+mod pipeline;
+mod positions;
+mod program;
+mod walk;
+
+pub use disassemble::{Disassembly, disassemble};
+pub use engine::{Code, Engine, EngineKind, Exit, Machine, engine};
+pub use error::{AccessError, Error, MemoryError, PageError};
+pub use gas::{BlockMeter, GasModel};
+pub use interpreter::{Hook, Interpreter, InterpreterCode, InterpreterMachine, Traced};
+pub use jar_isa::REGISTERS;
+pub use map::{Access, Backing, MemoryMap, PageSource, Region};
+pub use positions::Positions;
+pub use program::{MAX_CODE_LEN, MAX_JUMP_TABLE_LEN, Program};
+pub use walk::{Step, StepKind, Walk};
+
+/// Bytes per memory page.
+pub const PAGE_SIZE: u32 = 4096;
+/// A `jump_ind` to this address halts.
+pub const HALT_ADDRESS: u32 = 0xFFFF_0000;
+/// Memory below this address is never mapped; touching it is a panic.
+pub const MIN_ADDRESS: u32 = 0x1_0000;

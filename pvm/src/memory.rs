@@ -1,0 +1,372 @@
+//! A machine's pages: none until touched, shared until written.
+
+use std::sync::{Arc, LazyLock};
+
+use crate::error::{AccessError, MemoryError, PageError};
+use crate::map::{Access, Backing, MemoryMap};
+use crate::{MIN_ADDRESS, PAGE_SIZE};
+
+const PAGE_LEN: usize = PAGE_SIZE as usize;
+/// Pages per second-level table, and second-level tables.
+const FANOUT: usize = 1024;
+const CACHE_LEN: usize = 64;
+
+type Page = [u8; PAGE_LEN];
+type Table = [PageRef; FANOUT];
+
+static ZERO_PAGE: LazyLock<Arc<Page>> = LazyLock::new(|| Arc::new([0; PAGE_LEN]));
+
+/// Why a guest's load or store didn't happen.
+pub(crate) enum Fault {
+    /// The address is below [`MIN_ADDRESS`].
+    Panic,
+    /// The first address of the page that lacks the right.
+    Page(u32),
+    /// The store behind the page is broken.
+    Source(PageError),
+}
+
+impl From<PageError> for Fault {
+    fn from(error: PageError) -> Self {
+        Fault::Source(error)
+    }
+}
+
+/// Where a page's bytes are: 0 when untouched, else flags and an index.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct PageRef(u32);
+
+impl PageRef {
+    const UNTOUCHED: PageRef = PageRef(0);
+    const PRESENT: u32 = 1 << 31;
+    /// In `shared`, else in `owned`.
+    const SHARED: u32 = 1 << 30;
+    const WRITTEN: u32 = 1 << 29;
+    /// Shared page 0.
+    const ZERO: PageRef = PageRef(PageRef::PRESENT | PageRef::SHARED);
+
+    fn owned(index: usize) -> PageRef {
+        PageRef(PageRef::PRESENT | index as u32)
+    }
+
+    fn shared(index: usize) -> PageRef {
+        PageRef(PageRef::PRESENT | PageRef::SHARED | index as u32)
+    }
+
+    #[inline(always)]
+    fn has(self, flag: u32) -> bool {
+        self.0 & flag != 0
+    }
+
+    #[inline(always)]
+    fn index(self) -> usize {
+        (self.0 & (PageRef::WRITTEN - 1)) as usize
+    }
+}
+
+/// The last translation of the pages that share a cache line.
+#[derive(Clone, Copy)]
+struct Translation {
+    page: u32,
+    page_ref: PageRef,
+}
+
+const NO_TRANSLATION: Translation = Translation {
+    page: u32::MAX,
+    page_ref: PageRef::UNTOUCHED,
+};
+
+#[inline(always)]
+fn line(page: u32) -> usize {
+    page as usize % CACHE_LEN
+}
+
+/// Pages by number, materialized on first touch.
+pub(crate) struct PagedMemory {
+    map: MemoryMap,
+    tables: Vec<Option<Box<Table>>>,
+    owned: Vec<Box<Page>>,
+    shared: Vec<Arc<Page>>,
+    /// Written pages outside of eager regions, in order of their first write.
+    written: Vec<u32>,
+    loads: [Translation; CACHE_LEN],
+    /// Only pages that are owned and marked written.
+    stores: [Translation; CACHE_LEN],
+}
+
+impl PagedMemory {
+    pub(crate) fn new(map: MemoryMap) -> Self {
+        PagedMemory {
+            map,
+            tables: vec![None; FANOUT],
+            owned: Vec::new(),
+            shared: vec![ZERO_PAGE.clone()],
+            written: Vec::new(),
+            loads: [NO_TRANSLATION; CACHE_LEN],
+            stores: [NO_TRANSLATION; CACHE_LEN],
+        }
+    }
+
+    pub(crate) fn map(&self) -> &MemoryMap {
+        &self.map
+    }
+
+    /// Loads `N` bytes at `addr`; addresses wrap at 2^32.
+    #[inline(always)]
+    pub(crate) fn load<const N: usize>(&mut self, addr: u32) -> Result<[u8; N], Fault> {
+        let (page, offset) = (addr / PAGE_SIZE, addr as usize % PAGE_LEN);
+        let cached = self.loads[line(page)];
+        if cached.page == page && offset <= PAGE_LEN - N {
+            let bytes = self.bytes(cached.page_ref);
+            if let Some(bytes) = bytes[offset..].first_chunk::<N>() {
+                return Ok(*bytes);
+            }
+        }
+        self.load_slow(addr)
+    }
+
+    /// Stores `bytes` at `addr`, all or none; addresses wrap at 2^32.
+    #[inline(always)]
+    pub(crate) fn store<const N: usize>(&mut self, addr: u32, bytes: [u8; N]) -> Result<(), Fault> {
+        let (page, offset) = (addr / PAGE_SIZE, addr as usize % PAGE_LEN);
+        let cached = self.stores[line(page)];
+        if cached.page == page && offset <= PAGE_LEN - N {
+            let page = &mut self.owned[cached.page_ref.index()];
+            if let Some(place) = page[offset..].first_chunk_mut::<N>() {
+                *place = bytes;
+                return Ok(());
+            }
+        }
+        self.store_slow(addr, bytes)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn load_slow<const N: usize>(&mut self, addr: u32) -> Result<[u8; N], Fault> {
+        let split = self.split(addr, N, Access::Read)?;
+        let mut out = [0; N];
+        self.copy_out(addr, &mut out[..split])?;
+        self.copy_out(addr.wrapping_add(split as u32), &mut out[split..])?;
+        Ok(out)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn store_slow<const N: usize>(&mut self, addr: u32, bytes: [u8; N]) -> Result<(), Fault> {
+        let split = self.split(addr, N, Access::ReadWrite)?;
+        // Both pages are had before either changes.
+        self.own(addr / PAGE_SIZE)?;
+        self.own(addr.wrapping_add(N as u32 - 1) / PAGE_SIZE)?;
+        self.copy_in(addr, &bytes[..split])?;
+        self.copy_in(addr.wrapping_add(split as u32), &bytes[split..])?;
+        Ok(())
+    }
+
+    /// How many of the `len` (1..=8) bytes at `addr` lie in its page, when all
+    /// of them have the right.
+    fn split(&self, addr: u32, len: usize, access: Access) -> Result<usize, Fault> {
+        let in_page = len.min(PAGE_LEN - addr as usize % PAGE_LEN);
+        let first = addr / PAGE_SIZE;
+        let last = addr.wrapping_add(len as u32 - 1) / PAGE_SIZE;
+        // A range that wraps has its lowest inaccessible byte at address 0.
+        if last < first || (addr < MIN_ADDRESS && !self.allows(first, access)) {
+            return Err(Fault::Panic);
+        }
+        match [first, last]
+            .into_iter()
+            .find(|page| !self.allows(*page, access))
+        {
+            Some(page) => Err(Fault::Page(page * PAGE_SIZE)),
+            None => Ok(in_page),
+        }
+    }
+
+    fn allows(&self, page: u32, access: Access) -> bool {
+        let wanted = match access {
+            Access::Read => PageRef::PRESENT,
+            Access::ReadWrite => PageRef::WRITTEN,
+        };
+        self.page_ref(page).has(wanted)
+            || self
+                .map
+                .region_of(page)
+                .is_some_and(|(region, _)| region.access >= access)
+    }
+
+    #[inline(always)]
+    fn bytes(&self, page_ref: PageRef) -> &Page {
+        if page_ref.has(PageRef::SHARED) {
+            &self.shared[page_ref.index()]
+        } else {
+            &self.owned[page_ref.index()]
+        }
+    }
+
+    fn page_ref(&self, page: u32) -> PageRef {
+        let (table, index) = (page as usize / FANOUT, page as usize % FANOUT);
+        match self.tables.get(table) {
+            Some(Some(table)) => table[index],
+            _ => PageRef::UNTOUCHED,
+        }
+    }
+
+    fn set_page_ref(&mut self, page: u32, page_ref: PageRef) {
+        let table = self.tables[page as usize / FANOUT]
+            .get_or_insert_with(|| Box::new([PageRef::UNTOUCHED; FANOUT]));
+        table[page as usize % FANOUT] = page_ref;
+        self.loads[line(page)] = Translation { page, page_ref };
+    }
+
+    /// Makes a mapped page present.
+    fn touch(&mut self, page: u32) -> Result<PageRef, PageError> {
+        let page_ref = self.page_ref(page);
+        if page_ref != PageRef::UNTOUCHED {
+            self.loads[line(page)] = Translation { page, page_ref };
+            return Ok(page_ref);
+        }
+        let content = match self.map.region_of(page) {
+            Some((region, index)) => match &region.backing {
+                Backing::Zero => None,
+                Backing::Source(source) => source.page(index)?,
+            },
+            None => None,
+        };
+        let page_ref = match content {
+            None => PageRef::ZERO,
+            Some(bytes) => self.take(bytes)?,
+        };
+        self.set_page_ref(page, page_ref);
+        Ok(page_ref)
+    }
+
+    /// Keeps a source's bytes: shared when a full page, else copied.
+    fn take(&mut self, bytes: Arc<[u8]>) -> Result<PageRef, PageError> {
+        if bytes.len() > PAGE_LEN {
+            return Err(PageError::new(format!("a page of {} bytes", bytes.len())));
+        }
+        match <Arc<Page>>::try_from(bytes) {
+            Ok(page) => {
+                self.shared.push(page);
+                Ok(PageRef::shared(self.shared.len() - 1))
+            }
+            Err(bytes) => {
+                let mut page = zero_page();
+                page[..bytes.len()].copy_from_slice(&bytes);
+                self.owned.push(page);
+                Ok(PageRef::owned(self.owned.len() - 1))
+            }
+        }
+    }
+
+    /// Makes a mapped page present and this machine's own.
+    fn own(&mut self, page: u32) -> Result<PageRef, PageError> {
+        let page_ref = self.touch(page)?;
+        if !page_ref.has(PageRef::SHARED) {
+            return Ok(page_ref);
+        }
+        let copy = match page_ref {
+            PageRef::ZERO => zero_page(),
+            _ => Box::new(*self.bytes(page_ref)),
+        };
+        self.owned.push(copy);
+        let page_ref = PageRef::owned(self.owned.len() - 1);
+        self.set_page_ref(page, page_ref);
+        Ok(page_ref)
+    }
+
+    /// Copies from one mapped page.
+    fn copy_out(&mut self, addr: u32, out: &mut [u8]) -> Result<(), PageError> {
+        if !out.is_empty() {
+            let page_ref = self.touch(addr / PAGE_SIZE)?;
+            let offset = addr as usize % PAGE_LEN;
+            out.copy_from_slice(&self.bytes(page_ref)[offset..offset + out.len()]);
+        }
+        Ok(())
+    }
+
+    /// Copies into one writable page and marks it written.
+    fn copy_in(&mut self, addr: u32, bytes: &[u8]) -> Result<(), PageError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let page = addr / PAGE_SIZE;
+        let mut page_ref = self.own(page)?;
+        if !page_ref.has(PageRef::WRITTEN) {
+            page_ref = PageRef(page_ref.0 | PageRef::WRITTEN);
+            self.set_page_ref(page, page_ref);
+            if self
+                .map
+                .region_of(page)
+                .is_some_and(|(region, _)| !region.eager)
+            {
+                self.written.push(page);
+            }
+        }
+        self.stores[line(page)] = Translation { page, page_ref };
+        let offset = addr as usize % PAGE_LEN;
+        self.owned[page_ref.index()][offset..offset + bytes.len()].copy_from_slice(bytes);
+        Ok(())
+    }
+
+    pub(crate) fn check(&self, addr: u32, len: u32, access: Access) -> Result<(), AccessError> {
+        self.map.check(addr, len, access)
+    }
+
+    /// As [`Self::check`], with a length that may be over 2^32.
+    fn check_len(&self, addr: u32, len: usize, access: Access) -> Result<(), AccessError> {
+        let len = u32::try_from(len).map_err(|_| AccessError { address: 1 << 32 })?;
+        self.check(addr, len, access)
+    }
+
+    /// Reads for the host; all of the range must be readable.
+    pub(crate) fn read(&mut self, addr: u32, out: &mut [u8]) -> Result<(), MemoryError> {
+        self.check_len(addr, out.len(), Access::Read)?;
+        let (mut addr, mut rest) = (addr, out);
+        while !rest.is_empty() {
+            let len = rest.len().min(PAGE_LEN - addr as usize % PAGE_LEN);
+            let (now, later) = rest.split_at_mut(len);
+            self.copy_out(addr, now)?;
+            addr = addr.wrapping_add(len as u32);
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// Writes for the host; all of the range must be writable.
+    pub(crate) fn write(&mut self, addr: u32, bytes: &[u8]) -> Result<(), MemoryError> {
+        self.check_len(addr, bytes.len(), Access::ReadWrite)?;
+        let (mut addr, mut rest) = (addr, bytes);
+        while !rest.is_empty() {
+            let len = rest.len().min(PAGE_LEN - addr as usize % PAGE_LEN);
+            let (now, later) = rest.split_at(len);
+            self.copy_in(addr, now)?;
+            addr = addr.wrapping_add(len as u32);
+            rest = later;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn written_count(&self) -> u32 {
+        self.written.len() as u32
+    }
+
+    pub(crate) fn written_pages(&self) -> Vec<u32> {
+        let mut pages = self.written.clone();
+        pages.sort_unstable();
+        pages
+    }
+
+    pub(crate) fn page_bytes(&self, page: u32) -> Option<&Page> {
+        match self.page_ref(page) {
+            PageRef::UNTOUCHED => None,
+            page_ref => Some(self.bytes(page_ref)),
+        }
+    }
+}
+
+fn zero_page() -> Box<Page> {
+    match vec![0; PAGE_LEN].into_boxed_slice().try_into() {
+        Ok(page) => page,
+        Err(_) => unreachable!("the length is a page's"),
+    }
+}
