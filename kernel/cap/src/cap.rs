@@ -1,0 +1,113 @@
+//! Capabilities of all kinds.
+
+use std::fmt;
+
+use crate::cnode::CNode;
+use crate::data::Data;
+use crate::hash::{Hash, Tag, tagged};
+use crate::image_ref::ImageRef;
+use crate::instance::{Body, Instance};
+use crate::trie::Link;
+
+/// A capability: a cheap handle of an immutable value. Equal when kind and id are.
+#[derive(Clone)]
+pub enum Cap {
+    /// Bytes.
+    Data(Data),
+    /// A program.
+    Image(ImageRef),
+    /// A map of keys to capabilities.
+    CNode(CNode),
+    /// An object: a type and a body.
+    Instance(Instance),
+    /// A type alone, for comparing.
+    Type(Hash),
+}
+
+/// The kinds of capability.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// [`Cap::Data`].
+    Data,
+    /// [`Cap::Image`].
+    Image,
+    /// [`Cap::CNode`].
+    CNode,
+    /// [`Cap::Instance`].
+    Instance,
+    /// [`Cap::Type`].
+    Type,
+}
+
+impl Kind {
+    /// The tag ids of this kind are made with.
+    pub const fn tag(self) -> Tag {
+        match self {
+            Kind::Data => Tag::Data,
+            Kind::Image => Tag::Image,
+            Kind::CNode => Tag::CNode,
+            Kind::Instance => Tag::Instance,
+            Kind::Type => Tag::Type,
+        }
+    }
+}
+
+impl Cap {
+    /// The kind.
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Cap::Data(_) => Kind::Data,
+            Cap::Image(_) => Kind::Image,
+            Cap::CNode(_) => Kind::CNode,
+            Cap::Instance(_) => Kind::Instance,
+            Cap::Type(_) => Kind::Type,
+        }
+    }
+
+    /// The id, computed from what is not hashed yet. Does not recurse into nested values.
+    pub fn id(&self) -> Hash {
+        match self {
+            Cap::Data(data) => data.id(),
+            Cap::Image(image) => image.id(),
+            Cap::CNode(cnode) => cnode.id(),
+            Cap::Instance(instance) => instance.id(),
+            Cap::Type(type_id) => tagged(Tag::Type, &[type_id]),
+        }
+    }
+
+    /// The trie below this value, if it has one.
+    pub(crate) fn table(&self) -> Option<&CNode> {
+        match self {
+            Cap::CNode(cnode) => Some(cnode),
+            Cap::Instance(instance) => instance.cnode(),
+            Cap::Data(_) | Cap::Image(_) | Cap::Type(_) => None,
+        }
+    }
+
+    /// The root of the trie below this value, when nothing else holds the value.
+    pub(crate) fn into_table(self) -> Option<Link> {
+        match self {
+            Cap::CNode(cnode) => Some(cnode.into_root()),
+            Cap::Instance(instance) => match instance.into_body()? {
+                Body::Program { cnode, .. } => Some(cnode.into_root()),
+                Body::Native { .. } => None,
+            },
+            Cap::Data(_) | Cap::Image(_) | Cap::Type(_) => None,
+        }
+    }
+}
+
+impl PartialEq for Cap {
+    fn eq(&self, other: &Cap) -> bool {
+        self.kind() == other.kind() && self.id() == other.id()
+    }
+}
+
+impl Eq for Cap {}
+
+impl fmt::Debug for Cap {
+    /// The kind only: what lies below may be of any size, and is not hashed for this.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Cap::{:?}", self.kind())
+    }
+}

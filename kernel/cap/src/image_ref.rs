@@ -1,0 +1,117 @@
+//! Handles of Images.
+
+use std::sync::{Arc, OnceLock};
+
+use parity_scale_codec::Encode;
+
+use crate::codec::decode_canonical;
+use crate::error::StoreError;
+use crate::hash::{Hash, Tag, tagged};
+use crate::image::Image;
+use crate::mark::Mark;
+use crate::store::{NodeStore, RecordId, read};
+
+/// An Image as a capability: its content read from the store when first needed, its id
+/// computed at most once.
+#[derive(Clone, Debug)]
+pub struct ImageRef(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    id: OnceLock<Hash>,
+    image: OnceLock<Arc<Image>>,
+    code_len: u32,
+    record: Mark,
+}
+
+impl ImageRef {
+    /// A handle of a new Image.
+    pub fn new(image: impl Into<Arc<Image>>) -> ImageRef {
+        let image = image.into();
+        ImageRef(Arc::new(Inner {
+            id: OnceLock::new(),
+            code_len: image.program.code.len() as u32,
+            image: OnceLock::from(image),
+            record: Mark::default(),
+        }))
+    }
+
+    /// A handle of an Image in the store of this number.
+    pub(crate) fn stored(id: Hash, code_len: u32, store: u64) -> ImageRef {
+        ImageRef(Arc::new(Inner {
+            id: OnceLock::from(id),
+            image: OnceLock::new(),
+            code_len,
+            record: Mark::new(store),
+        }))
+    }
+
+    /// Checks a record's content and makes the handle of it.
+    pub(crate) fn from_record(
+        id: Hash,
+        bytes: &[u8],
+        store: u64,
+    ) -> Result<ImageRef, &'static str> {
+        let image = decode(id, bytes)?;
+        Ok(ImageRef(Arc::new(Inner {
+            id: OnceLock::from(id),
+            code_len: image.program.code.len() as u32,
+            image: OnceLock::from(Arc::new(image)),
+            record: Mark::new(store),
+        })))
+    }
+
+    /// The id: H(0x20 ‖ SCALE(image)).
+    pub fn id(&self) -> Hash {
+        *self.0.id.get_or_init(|| match self.0.image.get() {
+            Some(image) => image.id(),
+            // A handle is made of an id or of an Image.
+            None => crate::hash::ZERO,
+        })
+    }
+
+    /// Bytes of code, known without reading the Image.
+    pub fn code_len(&self) -> u32 {
+        self.0.code_len
+    }
+
+    /// The Image.
+    pub fn image(&self, store: &dyn NodeStore) -> Result<Arc<Image>, StoreError> {
+        if let Some(image) = self.0.image.get() {
+            return Ok(image.clone());
+        }
+        let record = self.record_id();
+        let corrupt = |reason| StoreError::Corrupt { id: record, reason };
+        let image = decode(self.id(), &read(store, &record)?).map_err(corrupt)?;
+        if image.program.code.len() as u64 != u64::from(self.0.code_len) {
+            return Err(corrupt("the code is not of the length it was named with"));
+        }
+        Ok(self.0.image.get_or_init(|| Arc::new(image)).clone())
+    }
+
+    pub(crate) fn record_id(&self) -> RecordId {
+        RecordId::new(Tag::Image, self.id())
+    }
+
+    pub(crate) fn mark(&self) -> &Mark {
+        &self.0.record
+    }
+
+    /// The record's content; `None` when the Image was not loaded.
+    pub(crate) fn encoded(&self) -> Option<Vec<u8>> {
+        self.0.image.get().map(|image| image.encode())
+    }
+}
+
+fn decode(id: Hash, bytes: &[u8]) -> Result<Image, &'static str> {
+    if tagged(Tag::Image, &[bytes]) != id {
+        return Err("the content does not hash to the id");
+    }
+    decode_canonical(bytes).map_err(|_| "not the canonical encoding of an image")
+}
+
+impl From<Image> for ImageRef {
+    fn from(image: Image) -> ImageRef {
+        ImageRef::new(image)
+    }
+}

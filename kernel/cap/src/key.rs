@@ -1,0 +1,239 @@
+//! Keys of slots, and paths through nested CNodes.
+
+use std::cmp::Ordering;
+use std::fmt;
+
+use parity_scale_codec::{Decode, Encode, EncodeLike, Input, Output};
+
+use crate::error::Error;
+use crate::hash::{Hash, blake2b};
+
+/// The key of a slot: 1 to 32 bytes, ordered bytewise. SCALE: as a list of bytes.
+#[derive(Clone, Copy)]
+pub struct Key {
+    len: u8,
+    // Zero from `len` on.
+    bytes: [u8; Key::LEN_MAX],
+}
+
+impl Key {
+    /// Bytes in the longest key.
+    pub const LEN_MAX: usize = 32;
+
+    /// A key of 1 to 32 bytes.
+    pub fn new(key: &[u8]) -> Result<Key, Error> {
+        if key.is_empty() || key.len() > Key::LEN_MAX {
+            return Err(Error::KeyLength(key.len()));
+        }
+        let mut bytes = [0; Key::LEN_MAX];
+        bytes[..key.len()].copy_from_slice(key);
+        Ok(Key {
+            len: key.len() as u8,
+            bytes,
+        })
+    }
+
+    /// The key's bytes.
+    pub fn as_slice(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+
+    /// H(key): where the entry sits in a trie.
+    pub fn hash(&self) -> Hash {
+        blake2b(&[self.as_slice()])
+    }
+}
+
+impl From<u8> for Key {
+    fn from(byte: u8) -> Key {
+        let mut bytes = [0; Key::LEN_MAX];
+        bytes[0] = byte;
+        Key { len: 1, bytes }
+    }
+}
+
+impl From<[u8; 32]> for Key {
+    fn from(bytes: [u8; 32]) -> Key {
+        Key { len: 32, bytes }
+    }
+}
+
+impl TryFrom<&[u8]> for Key {
+    type Error = Error;
+    fn try_from(bytes: &[u8]) -> Result<Key, Error> {
+        Key::new(bytes)
+    }
+}
+
+impl AsRef<[u8]> for Key {
+    fn as_ref(&self) -> &[u8] {
+        self.as_slice()
+    }
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Key) -> bool {
+        self.as_slice() == other.as_slice()
+    }
+}
+
+impl Eq for Key {}
+
+impl PartialOrd for Key {
+    fn partial_cmp(&self, other: &Key) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Key {
+    fn cmp(&self, other: &Key) -> Ordering {
+        self.as_slice().cmp(other.as_slice())
+    }
+}
+
+impl std::hash::Hash for Key {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.as_slice().hash(state);
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("0x")?;
+        self.as_slice()
+            .iter()
+            .try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Encode for Key {
+    fn size_hint(&self) -> usize {
+        1 + usize::from(self.len)
+    }
+
+    fn encode_to<T: Output + ?Sized>(&self, dest: &mut T) {
+        self.as_slice().encode_to(dest);
+    }
+}
+
+impl EncodeLike for Key {}
+
+impl Decode for Key {
+    fn decode<I: Input>(input: &mut I) -> Result<Key, parity_scale_codec::Error> {
+        // A length up to 32 is one byte, its two low bits the compact mode 0.
+        let len = input.read_byte()?;
+        let count = usize::from(len >> 2);
+        if len & 3 != 0 || count == 0 || count > Key::LEN_MAX {
+            return Err("a key has 1 to 32 bytes".into());
+        }
+        let mut bytes = [0; Key::LEN_MAX];
+        input.read(&mut bytes[..count])?;
+        Ok(Key {
+            len: count as u8,
+            bytes,
+        })
+    }
+}
+
+/// 1 to 8 keys, each step through a CNode. SCALE: as a list of keys.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode)]
+pub struct Path(Vec<Key>);
+
+impl Path {
+    /// Keys in the longest path.
+    pub const LEN_MAX: usize = 8;
+
+    /// A path of 1 to 8 keys.
+    pub fn new(keys: Vec<Key>) -> Result<Path, Error> {
+        if keys.is_empty() || keys.len() > Path::LEN_MAX {
+            return Err(Error::PathLength(keys.len()));
+        }
+        Ok(Path(keys))
+    }
+
+    /// The keys, the first one first.
+    pub fn keys(&self) -> &[Key] {
+        &self.0
+    }
+
+    /// The first key and the others.
+    pub fn split_first(&self) -> (&Key, &[Key]) {
+        // A path is never empty.
+        (&self.0[0], &self.0[1..])
+    }
+
+    /// The path without its last key; `None` for a path of one.
+    pub fn parent(&self) -> Option<Path> {
+        let (_, parent) = self.0.split_last()?;
+        (!parent.is_empty()).then(|| Path(parent.to_vec()))
+    }
+}
+
+impl From<Key> for Path {
+    fn from(key: Key) -> Path {
+        Path(vec![key])
+    }
+}
+
+impl Decode for Path {
+    fn decode<I: Input>(input: &mut I) -> Result<Path, parity_scale_codec::Error> {
+        let len = input.read_byte()?;
+        let count = usize::from(len >> 2);
+        if len & 3 != 0 || count == 0 || count > Path::LEN_MAX {
+            return Err("a path has 1 to 8 keys".into());
+        }
+        (0..count)
+            .map(|_| Key::decode(input))
+            .collect::<Result<_, _>>()
+            .map(Path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::decode_canonical;
+
+    #[test]
+    fn key_lengths() {
+        assert_eq!(Key::new(&[]), Err(Error::KeyLength(0)));
+        assert_eq!(Key::new(&[1; 33]), Err(Error::KeyLength(33)));
+        for len in 1..=32 {
+            let bytes = vec![7; len];
+            let key = Key::new(&bytes).unwrap();
+            assert_eq!(key.as_ref(), bytes);
+            assert_eq!(key.encode(), bytes.encode());
+            assert_eq!(decode_canonical::<Key>(&bytes.encode()), Ok(key));
+        }
+        assert!(decode_canonical::<Key>(&vec![7u8; 33].encode()).is_err());
+        assert!(decode_canonical::<Key>(&[0]).is_err());
+    }
+
+    #[test]
+    fn keys_order_as_bytes() {
+        let keys = [&[1u8][..], &[1, 0], &[1, 0, 0], &[1, 1], &[2]];
+        for pair in keys.windows(2) {
+            assert!(Key::new(pair[0]).unwrap() < Key::new(pair[1]).unwrap());
+        }
+        assert_ne!(Key::new(&[1]).unwrap(), Key::new(&[1, 0]).unwrap());
+    }
+
+    #[test]
+    fn paths() {
+        assert_eq!(Path::new(vec![]), Err(Error::PathLength(0)));
+        assert!(Path::new(vec![Key::from(1); 9]).is_err());
+        let path = Path::new(vec![Key::from(1), Key::from(2)]).unwrap();
+        assert_eq!(path.encode(), vec![vec![1u8], vec![2]].encode());
+        assert_eq!(decode_canonical::<Path>(&path.encode()), Ok(path.clone()));
+        assert_eq!(path.parent(), Some(Path::from(Key::from(1))));
+        assert_eq!(path.parent().unwrap().parent(), None);
+        assert!(decode_canonical::<Path>(&vec![vec![1u8]; 9].encode()).is_err());
+        assert!(decode_canonical::<Path>(&[0]).is_err());
+    }
+}

@@ -1,0 +1,192 @@
+//! Turning values into records.
+
+use crate::cap::Cap;
+use crate::cnode::Root;
+use crate::error::StoreError;
+use crate::hash::Tag;
+use crate::image_ref::ImageRef;
+use crate::instance::Body;
+use crate::pages::PageLink;
+use crate::record::{
+    INLINE_BYTES_MAX, Reference, encode_branch, encode_cap, encode_leaf, encode_pages,
+    next_record_depth, next_record_height,
+};
+use crate::store::RecordId;
+use crate::trie::{Link, StoredLeaf};
+
+/// A value with a record of its own.
+#[derive(Clone, Copy)]
+pub(crate) enum Item<'a> {
+    /// A trie's root, or a branch at a depth where records start.
+    Trie(&'a Link, usize),
+    /// The root of a trie of one entry.
+    StoredLeaf(&'a StoredLeaf),
+    /// A page tree's root, or a subtree at a height where records start.
+    Pages(&'a PageLink, u32),
+    /// An Image.
+    Image(&'a ImageRef),
+}
+
+impl<'a> Item<'a> {
+    /// The items a capability refers to.
+    pub(crate) fn below(cap: &'a Cap, out: &mut Vec<Item<'a>>) {
+        match cap {
+            Cap::Data(data) if data.len() > INLINE_BYTES_MAX => {
+                out.push(Item::Pages(data.root(), data.height()));
+            }
+            Cap::Data(_) | Cap::Type(_) => {}
+            Cap::Image(image) => out.push(Item::Image(image)),
+            Cap::CNode(cnode) => out.extend(Item::root(cnode.table())),
+            Cap::Instance(instance) => {
+                if let Body::Program { image, cnode, .. } = instance.body() {
+                    out.push(Item::Image(image));
+                    out.extend(Item::root(cnode.table()));
+                }
+            }
+        }
+    }
+
+    fn root(root: &'a Root) -> Option<Item<'a>> {
+        match root {
+            Root::Loaded(Link::Empty) => None,
+            Root::Loaded(link) => Some(Item::Trie(link, 0)),
+            Root::Stored(leaf) => Some(Item::StoredLeaf(leaf)),
+        }
+    }
+
+    /// Where the item's record is.
+    pub(crate) fn reference(&self) -> Reference {
+        let (tag, hash, level) = match self {
+            Item::Trie(Link::Branch(_), depth) => (Tag::TrieNode, self.hash(), Some(*depth as u32)),
+            Item::Trie(..) | Item::StoredLeaf(_) => (Tag::TrieLeaf, self.hash(), None),
+            Item::Pages(_, 0) => (Tag::PageLeaf, self.hash(), None),
+            Item::Pages(_, height) => (Tag::PageNode, self.hash(), Some(*height)),
+            Item::Image(image) => (Tag::Image, self.hash(), Some(image.code_len())),
+        };
+        Reference {
+            id: RecordId::new(tag, hash),
+            level,
+        }
+    }
+
+    fn hash(&self) -> crate::hash::Hash {
+        match self {
+            Item::Trie(link, _) => link.hash(),
+            Item::StoredLeaf(leaf) => leaf.hash(),
+            Item::Pages(link, _) => link.hash(),
+            Item::Image(image) => image.id(),
+        }
+    }
+
+    fn mark(&self) -> Option<&'a crate::mark::Mark> {
+        match self {
+            Item::Trie(Link::Empty, _) => None,
+            Item::Trie(Link::Leaf(leaf), _) => Some(&leaf.record),
+            Item::Trie(Link::Branch(branch), _) => Some(&branch.record),
+            Item::StoredLeaf(leaf) => Some(leaf.mark()),
+            Item::Pages(link, _) => link.mark(),
+            Item::Image(image) => Some(image.mark()),
+        }
+    }
+
+    /// The items this one's record refers to.
+    pub(crate) fn children(&self, out: &mut Vec<Item<'a>>) -> Result<(), StoreError> {
+        let whole = match *self {
+            Item::Trie(link, depth) => entries(link, depth, next_record_depth(depth), out),
+            Item::StoredLeaf(leaf) => leaf
+                .loaded()
+                .and_then(|link| entries(link, 0, next_record_depth(0), out)),
+            Item::Pages(_, 0) | Item::Image(_) => Some(()),
+            Item::Pages(link, height) => subtrees(link, height, next_record_height(height), out),
+        };
+        whole.ok_or_else(|| StoreError::Foreign(self.reference().id))
+    }
+
+    fn encode(&self) -> Result<Vec<u8>, StoreError> {
+        let bytes = match self {
+            Item::Trie(Link::Empty, _) => None,
+            Item::Trie(Link::Leaf(leaf), _) => Some(encode_leaf(leaf)),
+            Item::Trie(Link::Branch(branch), depth) => encode_branch(branch, *depth),
+            Item::StoredLeaf(leaf) => match leaf.loaded() {
+                Some(Link::Leaf(leaf)) => Some(encode_leaf(leaf)),
+                _ => None,
+            },
+            Item::Pages(link, 0) => link.loaded_bytes().map(|bytes| bytes.to_vec()),
+            Item::Pages(link, height) => encode_pages(link, *height),
+            Item::Image(image) => image.encoded(),
+        };
+        bytes.ok_or_else(|| StoreError::Foreign(self.reference().id))
+    }
+}
+
+/// What the entries and branches of one record, down to depth `end`, refer to; `None` when not
+/// all of it is loaded.
+fn entries<'a>(link: &'a Link, depth: usize, end: usize, out: &mut Vec<Item<'a>>) -> Option<()> {
+    match link {
+        Link::Empty => {}
+        Link::Leaf(leaf) => Item::below(&leaf.cap, out),
+        Link::Branch(_) if depth == end => out.push(Item::Trie(link, depth)),
+        Link::Branch(branch) => {
+            for kid in branch.loaded_kids()? {
+                entries(kid, depth + 1, end, out)?;
+            }
+        }
+    }
+    Some(())
+}
+
+/// The page subtrees one record refers to; `None` when not all of it is loaded.
+fn subtrees<'a>(link: &'a PageLink, height: u32, end: u32, out: &mut Vec<Item<'a>>) -> Option<()> {
+    match link {
+        PageLink::Absent => {}
+        _ if height == end => out.push(Item::Pages(link, height)),
+        _ => {
+            for kid in link.loaded_kids()? {
+                subtrees(kid, height - 1, end, out)?;
+            }
+        }
+    }
+    Some(())
+}
+
+/// Hands `sink` the records of everything of `cap` that the store of this number does not hold
+/// yet, children before their parents, and marks it as held there; `cap` itself gets a record
+/// for [`load`](crate::load). Costs what changed since values were last persisted there.
+///
+/// The caller must write the records before anything else is persisted to that store; if that
+/// fails, the values are marked wrongly and the store must be reopened under another number.
+///
+/// Errors: [`StoreError::Foreign`] when part of the value was loaded from another store only as
+/// far as its hash.
+pub fn persist(
+    cap: &Cap,
+    store_number: u64,
+    sink: &mut dyn FnMut(RecordId, Vec<u8>),
+) -> Result<(), StoreError> {
+    // Hashes all of it, in a loop; from here on hashes are known.
+    let id = cap.id();
+    let mut found = Vec::new();
+    Item::below(cap, &mut found);
+    // Each item comes up twice: its children are pushed above it the first time, its record is
+    // written the second time.
+    let mut stack: Vec<_> = found.drain(..).map(|item| (item, false)).collect();
+    while let Some((item, has_children_done)) = stack.pop() {
+        let Some(mark) = item.mark() else { continue };
+        if mark.is(store_number) {
+            continue;
+        }
+        if has_children_done {
+            sink(item.reference().id, item.encode()?);
+            mark.set(store_number);
+            continue;
+        }
+        stack.push((item, true));
+        item.children(&mut found)?;
+        let unmarked = |item: &Item<'_>| item.mark().is_some_and(|mark| !mark.is(store_number));
+        stack.extend(found.drain(..).filter(unmarked).map(|item| (item, false)));
+    }
+    if !matches!(cap, Cap::Image(_)) {
+        sink(RecordId::new(cap.kind().tag(), id), encode_cap(cap));
+    }
+    Ok(())
+}

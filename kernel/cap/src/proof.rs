@@ -1,0 +1,1 @@
+//! Proofs that a path of keys holds a capability, or nothing.

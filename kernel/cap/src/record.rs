@@ -1,0 +1,482 @@
+//! Stored records: the layout of values on disk.
+//!
+//! | id | content |
+//! |---|---|
+//! | 0x01 page | its bytes |
+//! | 0x02 page node | height, then the hashes of the present subtrees at the next lower record height |
+//! | 0x03 trie leaf | entry; only of a trie that is this leaf alone |
+//! | 0x04 trie node | depth, then in preorder the branches down to the next record depth |
+//! | 0x10 0x30 0x40 0x50 | the capability, of a value persisted by itself |
+//! | 0x20 Image | SCALE(image) |
+//!
+//! An entry is its key and its capability; a branch is one byte with the [`Side`] codes of left
+//! (bits 0..1) and right (bits 2..3), then what the sides hold: an entry, a branch, or at a
+//! record depth the hash of one. Capabilities are written by value as far as they are small, so
+//! that they need no record of their own; [`Form`] lists them. A record has exactly one content
+//! for its id, and the place it is referred from ([`Reference::level`]).
+
+use parity_scale_codec::{Decode, Encode};
+
+use crate::cap::Cap;
+use crate::cnode::{CNode, Root as Table};
+use crate::data::Data;
+use crate::error::StoreError;
+use crate::hash::{Hash, Tag, tagged};
+use crate::image_ref::ImageRef;
+use crate::instance::{Body, Instance, NativeKind, Status};
+use crate::key::Key;
+use crate::pages::{HEIGHT_MAX, PAGE_BYTES, PageLink, height_of, page_count};
+use crate::persist::Item;
+use crate::store::{NodeStore, RecordId, read};
+use crate::trie::{Branch, Leaf, Link};
+
+/// Data up to this many bytes stand where they are referred from.
+pub(crate) const INLINE_BYTES_MAX: u64 = 63;
+/// Depth of the deepest branch: keys are told apart by 256 bits.
+const DEPTH_MAX: usize = 255;
+
+/// Where the records below one that starts at `depth` start.
+///
+/// Near the root, where most records change in every block, they are large, for few reads; from
+/// there on small, so that an update of one entry writes little.
+pub(crate) const fn next_record_depth(depth: usize) -> usize {
+    if depth < 12 {
+        depth / 4 * 4 + 4
+    } else {
+        depth / 2 * 2 + 2
+    }
+}
+
+/// Height below `height` at which page records start: the multiples of 3.
+pub(crate) const fn next_record_height(height: u32) -> u32 {
+    height.saturating_sub(1) / 3 * 3
+}
+
+/// What a side of a branch holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Empty = 0,
+    Leaf = 1,
+    Branch = 2,
+}
+
+/// How a capability is written.
+#[derive(Encode, Decode)]
+enum Form {
+    /// A short Data.
+    #[codec(index = 0)]
+    Bytes(Vec<u8>),
+    /// Length and page root.
+    #[codec(index = 1)]
+    Data(u64, Hash),
+    /// Id and bytes of code.
+    #[codec(index = 2)]
+    Image(Hash, u32),
+    /// The map.
+    #[codec(index = 3)]
+    CNode(Root),
+    /// A program: type, Image id, bytes of code, table, status.
+    #[codec(index = 4)]
+    Program(Hash, Hash, u32, Root, Status),
+    /// A native Instance with SCALE of its state.
+    #[codec(index = 5)]
+    Native(NativeKind, Vec<u8>),
+    /// A type.
+    #[codec(index = 6)]
+    Type(Hash),
+}
+
+/// The root of a trie.
+#[derive(Encode, Decode)]
+enum Root {
+    #[codec(index = 0)]
+    Empty,
+    #[codec(index = 1)]
+    Leaf(Hash),
+    #[codec(index = 2)]
+    Branch(Hash),
+}
+
+/// Why a record is refused.
+pub(crate) type Reason = &'static str;
+
+const WRONG_HASH: Reason = "the content does not hash to the id";
+const NOT_CANONICAL: Reason = "the content is not in canonical form";
+const WRONG_LEVEL: Reason = "the record is not of the place it is referred from";
+
+impl Form {
+    fn of(cap: &Cap) -> Form {
+        match cap {
+            Cap::Data(data) if data.is_empty() => Form::Bytes(Vec::new()),
+            Cap::Data(data) => match data.root().loaded_bytes() {
+                Some(bytes) if data.len() <= INLINE_BYTES_MAX => Form::Bytes(bytes.to_vec()),
+                _ => Form::Data(data.len(), data.root().hash()),
+            },
+            Cap::Image(image) => Form::Image(image.id(), image.code_len()),
+            Cap::CNode(cnode) => Form::CNode(Root::of(cnode)),
+            Cap::Instance(instance) => match instance.body() {
+                Body::Program {
+                    image,
+                    cnode,
+                    status,
+                } => Form::Program(
+                    instance.type_id(),
+                    image.id(),
+                    image.code_len(),
+                    Root::of(cnode),
+                    *status,
+                ),
+                Body::Native { kind, state } => Form::Native(*kind, state.clone()),
+            },
+            Cap::Type(type_id) => Form::Type(*type_id),
+        }
+    }
+
+    /// The value; what it refers to lies in the store of this number.
+    fn into_cap(self, store: u64) -> Result<Cap, Reason> {
+        Ok(match self {
+            Form::Bytes(bytes) if bytes.len() as u64 <= INLINE_BYTES_MAX => {
+                Cap::Data(Data::new(&bytes))
+            }
+            Form::Data(len, root) if len > INLINE_BYTES_MAX => {
+                let height = height_of(page_count(len));
+                Cap::Data(Data::from_parts(len, PageLink::stored(root, height, store)))
+            }
+            Form::Bytes(_) | Form::Data(..) => return Err(NOT_CANONICAL),
+            Form::Image(id, code_len) => Cap::Image(ImageRef::stored(id, code_len, store)),
+            Form::CNode(root) => Cap::CNode(root.into_cnode(store)),
+            Form::Program(type_id, image, code_len, root, status) => {
+                let body = Body::Program {
+                    image: ImageRef::stored(image, code_len, store),
+                    cnode: root.into_cnode(store),
+                    status,
+                };
+                Cap::Instance(Instance::new(type_id, body))
+            }
+            Form::Native(kind, state) => Cap::Instance(Instance::native(kind, state)),
+            Form::Type(type_id) => Cap::Type(type_id),
+        })
+    }
+}
+
+impl Root {
+    fn of(cnode: &CNode) -> Root {
+        match cnode.table() {
+            Table::Loaded(Link::Empty) => Root::Empty,
+            Table::Loaded(Link::Branch(_)) => Root::Branch(cnode.root()),
+            Table::Loaded(Link::Leaf(_)) | Table::Stored(_) => Root::Leaf(cnode.root()),
+        }
+    }
+
+    fn into_cnode(self, store: u64) -> CNode {
+        match self {
+            Root::Empty => CNode::empty(),
+            Root::Leaf(hash) => CNode::stored_leaf(hash, store),
+            Root::Branch(hash) => CNode::from_root(Link::stored_branch(hash, store)),
+        }
+    }
+}
+
+/// The record of a capability by itself.
+pub(crate) fn encode_cap(cap: &Cap) -> Vec<u8> {
+    Form::of(cap).encode()
+}
+
+/// The record of a trie that is one leaf.
+pub(crate) fn encode_leaf(leaf: &Leaf) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_leaf(leaf, &mut out);
+    out
+}
+
+fn write_leaf(leaf: &Leaf, out: &mut Vec<u8>) {
+    leaf.key.encode_to(out);
+    Form::of(&leaf.cap).encode_to(out);
+}
+
+/// The record that starts at a branch; `None` when not all of it is loaded.
+pub(crate) fn encode_branch(branch: &Branch, depth: usize) -> Option<Vec<u8>> {
+    let mut out = vec![depth as u8];
+    write_branch(branch, depth, next_record_depth(depth), &mut out)?;
+    Some(out)
+}
+
+fn write_branch(branch: &Branch, depth: usize, end: usize, out: &mut Vec<u8>) -> Option<()> {
+    let kids = branch.loaded_kids()?;
+    let side = |link: &Link| match link {
+        Link::Empty => Side::Empty,
+        Link::Leaf(_) => Side::Leaf,
+        Link::Branch(_) => Side::Branch,
+    };
+    out.push(side(&kids[0]) as u8 | (side(&kids[1]) as u8) << 2);
+    for kid in kids {
+        match kid {
+            Link::Empty => {}
+            Link::Leaf(leaf) => write_leaf(leaf, out),
+            Link::Branch(_) if depth + 1 == end => out.extend(kid.hash()),
+            Link::Branch(branch) => write_branch(branch, depth + 1, end, out)?,
+        }
+    }
+    Some(())
+}
+
+fn read_leaf(input: &mut &[u8], store: u64) -> Result<Leaf, Reason> {
+    let key = Key::decode(input).map_err(|_| "the entry has no key")?;
+    let form = Form::decode(input).map_err(|_| "the entry has no capability")?;
+    Ok(Leaf::new(key, form.into_cap(store)?))
+}
+
+fn read_branch(
+    input: &mut &[u8],
+    depth: usize,
+    end: usize,
+    store: u64,
+) -> Result<[Link; 2], Reason> {
+    let sides = *input.split_off_first().ok_or("the record ends early")?;
+    let mut kids = [Link::Empty, Link::Empty];
+    let mut entries = 0;
+    for (index, kid) in kids.iter_mut().enumerate() {
+        match sides >> (2 * index) & 3 {
+            0 => continue,
+            1 => {
+                *kid = Link::Leaf(read_leaf(input, store)?.into());
+                entries += 1;
+                continue;
+            }
+            2 if depth < DEPTH_MAX => entries += 2,
+            _ => return Err("a branch of unknown sides"),
+        }
+        *kid = if depth + 1 == end {
+            let hash = Hash::decode(input).map_err(|_| "the record ends early")?;
+            Link::stored_branch(hash, store)
+        } else {
+            Link::branch(read_branch(input, depth + 1, end, store)?)
+        };
+    }
+    if entries < 2 || sides >> 4 != 0 {
+        return Err("a branch of less than two entries");
+    }
+    Ok(kids)
+}
+
+/// Checks the record of a trie that is one leaf.
+pub(crate) fn decode_leaf(hash: Hash, bytes: &[u8], store: u64) -> Result<Leaf, Reason> {
+    let leaf = read_leaf(&mut &*bytes, store)?;
+    if leaf.hash() != hash {
+        return Err(WRONG_HASH);
+    }
+    if encode_leaf(&leaf) != bytes {
+        return Err(NOT_CANONICAL);
+    }
+    leaf.record.set(store);
+    Ok(leaf)
+}
+
+/// Checks the record that starts at a branch; answers its depth, too.
+fn decode_branch(hash: Hash, bytes: &[u8], store: u64) -> Result<(Branch, usize), Reason> {
+    let mut input = bytes;
+    let depth = usize::from(*input.split_off_first().ok_or("the record is empty")?);
+    let end = next_record_depth(depth);
+    if depth > 0 && next_record_depth(depth - 1) != depth {
+        return Err("no record starts at this depth");
+    }
+    let branch = Branch::new(read_branch(&mut input, depth, end, store)?);
+    if branch.hash() != hash {
+        return Err(WRONG_HASH);
+    }
+    if encode_branch(&branch, depth).as_deref() != Some(bytes) {
+        return Err(NOT_CANONICAL);
+    }
+    Ok((branch, depth))
+}
+
+/// Reads the record that starts at a branch of this depth.
+pub(crate) fn load_branch(
+    hash: Hash,
+    depth: usize,
+    store: &dyn NodeStore,
+) -> Result<[Link; 2], StoreError> {
+    let id = RecordId::new(Tag::TrieNode, hash);
+    let bytes = read(store, &id)?;
+    let corrupt = |reason| StoreError::Corrupt { id, reason };
+    let (branch, found) = decode_branch(hash, &bytes, store.number()).map_err(corrupt)?;
+    match branch.into_kids() {
+        Some(kids) if found == depth => Ok(kids),
+        _ => Err(corrupt(WRONG_LEVEL)),
+    }
+}
+
+/// The record that starts at a page node; `None` when not all of it is loaded.
+pub(crate) fn encode_pages(node: &PageLink, height: u32) -> Option<Vec<u8>> {
+    let mut out = vec![height as u8];
+    write_pages(node, height, next_record_height(height), &mut out)?;
+    Some(out)
+}
+
+fn write_pages(link: &PageLink, height: u32, end: u32, out: &mut Vec<u8>) -> Option<()> {
+    match link {
+        PageLink::Absent => {}
+        _ if height == end => out.extend(link.hash()),
+        _ => {
+            for kid in link.loaded_kids()? {
+                write_pages(kid, height - 1, end, out)?;
+            }
+        }
+    }
+    Some(())
+}
+
+/// Checks the record that starts at a page node; answers its height, too.
+fn decode_pages(hash: Hash, bytes: &[u8], store: u64) -> Result<(PageLink, u32), Reason> {
+    let (height, hashes) = bytes.split_first().ok_or("the record is empty")?;
+    let height = u32::from(*height);
+    if height == 0 || height > HEIGHT_MAX || hashes.len() % 32 != 0 {
+        return Err("not a page node");
+    }
+    let end = next_record_height(height);
+    let mut level: Vec<_> = hashes
+        .chunks_exact(32)
+        .map(|chunk| {
+            let mut hash = [0; 32];
+            hash.copy_from_slice(chunk);
+            PageLink::stored(hash, end, store)
+        })
+        .collect();
+    if level.len() > 1 << (height - end) || level.is_empty() {
+        return Err("a page node of the wrong number of subtrees");
+    }
+    for _ in end..height {
+        let mut links = level.into_iter();
+        level = Vec::new();
+        while let Some(left) = links.next() {
+            level.push(PageLink::node(
+                left,
+                links.next().unwrap_or(PageLink::Absent),
+            ));
+        }
+    }
+    match level.pop() {
+        Some(root) if root.hash() == hash => Ok((root, height)),
+        _ => Err(WRONG_HASH),
+    }
+}
+
+/// Reads the record that starts at a page node of this height.
+pub(crate) fn load_pages(
+    id: &RecordId,
+    height: u32,
+    store: &dyn NodeStore,
+) -> Result<[PageLink; 2], StoreError> {
+    let bytes = read(store, id)?;
+    let corrupt = |reason| StoreError::Corrupt { id: *id, reason };
+    let (root, found) = decode_pages(id.hash(), &bytes, store.number()).map_err(corrupt)?;
+    match root.loaded_kids() {
+        Some(kids) if found == height => Ok(kids.clone()),
+        _ => Err(corrupt(WRONG_LEVEL)),
+    }
+}
+
+/// A record that another one refers to, or that a value starts at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Reference {
+    /// The record.
+    pub id: RecordId,
+    /// What it must be, so that the id has one content: the depth of a trie node, the height of
+    /// a page node, the bytes of code of an Image; `None` where that is not known.
+    pub level: Option<u32>,
+}
+
+impl From<RecordId> for Reference {
+    fn from(id: RecordId) -> Reference {
+        Reference { id, level: None }
+    }
+}
+
+/// A record's content, checked.
+enum Content {
+    Page,
+    Pages(PageLink, u32),
+    Leaf(Link),
+    Branch(Link, usize),
+    Cap(Cap),
+}
+
+fn decode(reference: &Reference, bytes: &[u8], store: u64) -> Result<Content, Reason> {
+    let hash = reference.id.hash();
+    let check_level = |level: u32| match reference.level {
+        Some(expected) if expected != level => Err(WRONG_LEVEL),
+        _ => Ok(()),
+    };
+    match reference.id.tag() {
+        Some(Tag::PageLeaf) => {
+            if bytes.is_empty() || bytes.len() > PAGE_BYTES {
+                return Err("not a page");
+            }
+            if tagged(Tag::PageLeaf, &[bytes]) != hash {
+                return Err(WRONG_HASH);
+            }
+            Ok(Content::Page)
+        }
+        Some(Tag::PageNode) => {
+            let (root, height) = decode_pages(hash, bytes, store)?;
+            check_level(height)?;
+            Ok(Content::Pages(root, height))
+        }
+        Some(Tag::TrieLeaf) => {
+            let leaf = decode_leaf(hash, bytes, store)?;
+            Ok(Content::Leaf(Link::Leaf(leaf.into())))
+        }
+        Some(Tag::TrieNode) => {
+            let (branch, depth) = decode_branch(hash, bytes, store)?;
+            check_level(depth as u32)?;
+            Ok(Content::Branch(Link::Branch(branch.into()), depth))
+        }
+        Some(Tag::Image) => {
+            let image = ImageRef::from_record(hash, bytes, store)?;
+            check_level(image.code_len())?;
+            Ok(Content::Cap(Cap::Image(image)))
+        }
+        Some(tag) => {
+            let form = Form::decode(&mut &*bytes).map_err(|_| "not a capability")?;
+            let cap = form.into_cap(store)?;
+            if cap.kind().tag() != tag || cap.id() != hash {
+                return Err(WRONG_HASH);
+            }
+            if encode_cap(&cap) != bytes {
+                return Err(NOT_CANONICAL);
+            }
+            Ok(Content::Cap(cap))
+        }
+        None => Err("no record has this tag"),
+    }
+}
+
+/// The capability of this id (tag 0x10, 0x20, 0x30, 0x40 or 0x50), persisted by itself. What
+/// lies below is read when it is needed.
+pub fn load(store: &dyn NodeStore, id: &RecordId) -> Result<Cap, StoreError> {
+    let bytes = read(store, id)?;
+    let corrupt = |reason| StoreError::Corrupt { id: *id, reason };
+    match decode(&(*id).into(), &bytes, store.number()).map_err(corrupt)? {
+        Content::Cap(cap) => Ok(cap),
+        _ => Err(corrupt("not the record of a capability")),
+    }
+}
+
+/// Checks a record and answers the records it refers to: what pruning, export and sync walk by,
+/// memoized by id.
+pub fn references(reference: &Reference, bytes: &[u8]) -> Result<Vec<Reference>, StoreError> {
+    let corrupt = |reason| StoreError::Corrupt {
+        id: reference.id,
+        reason,
+    };
+    let content = decode(reference, bytes, 0).map_err(corrupt)?;
+    let mut items = Vec::new();
+    match &content {
+        Content::Page | Content::Cap(Cap::Image(_)) => {}
+        Content::Pages(root, height) => Item::Pages(root, *height).children(&mut items)?,
+        Content::Leaf(leaf) => Item::Trie(leaf, 0).children(&mut items)?,
+        Content::Branch(branch, depth) => Item::Trie(branch, *depth).children(&mut items)?,
+        Content::Cap(cap) => Item::below(cap, &mut items),
+    }
+    Ok(items.iter().map(Item::reference).collect())
+}

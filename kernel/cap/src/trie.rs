@@ -1,0 +1,461 @@
+//! The persistent binary trie behind a CNode.
+//!
+//! An entry sits at the path of bits of H(key). A subtree with one entry is that leaf; one with
+//! two or more is a branch on the next bit, whichever side they are on. So the shape follows
+//! from the set of entries alone. Tries are at most 256 deep; from one trie into the one of a
+//! nested value nothing here recurses.
+
+use std::sync::{Arc, OnceLock};
+
+use crate::cap::Cap;
+use crate::cnode::CNode;
+use crate::error::StoreError;
+use crate::hash::{Hash, Tag, ZERO, tagged};
+use crate::key::Key;
+use crate::mark::Mark;
+use crate::record;
+use crate::store::{NodeStore, RecordId, read};
+
+/// A subtree.
+#[derive(Clone, Default)]
+pub(crate) enum Link {
+    #[default]
+    Empty,
+    Leaf(Arc<Leaf>),
+    Branch(Arc<Branch>),
+}
+
+/// An entry.
+pub(crate) struct Leaf {
+    pub key_hash: Hash,
+    pub key: Key,
+    pub cap: Cap,
+    hash: OnceLock<Hash>,
+    /// Of the record a leaf has when it is a whole trie.
+    pub record: Mark,
+}
+
+/// Two or more entries; one not loaded yet has a hash alone.
+pub(crate) struct Branch {
+    kids: OnceLock<[Link; 2]>,
+    hash: OnceLock<Hash>,
+    /// Of the record that starts here, if one does.
+    pub record: Mark,
+}
+
+/// A trie of one entry that is in a store, read when needed.
+pub(crate) struct StoredLeaf {
+    hash: Hash,
+    record: Mark,
+    link: OnceLock<Link>,
+}
+
+/// Bit `depth` of a path, most significant first.
+pub(crate) fn bit(path: &Hash, depth: usize) -> usize {
+    usize::from(path[depth / 8] >> (7 - depth % 8) & 1)
+}
+
+impl Leaf {
+    pub(crate) fn new(key: Key, cap: Cap) -> Leaf {
+        Leaf {
+            key_hash: key.hash(),
+            key,
+            cap,
+            hash: OnceLock::new(),
+            record: Mark::default(),
+        }
+    }
+
+    /// The leaf's hash. Recurses unless the trie below its capability is hashed.
+    pub(crate) fn hash(&self) -> Hash {
+        *self
+            .hash
+            .get_or_init(|| tagged(Tag::TrieLeaf, &[&self.key_hash, &self.cap.id()]))
+    }
+
+    /// Takes the capability of a leaf that nothing else holds; else a copy.
+    fn into_cap(leaf: Arc<Leaf>) -> Cap {
+        match Arc::try_unwrap(leaf) {
+            Ok(mut leaf) => std::mem::replace(&mut leaf.cap, Cap::Type(ZERO)),
+            Err(leaf) => leaf.cap.clone(),
+        }
+    }
+}
+
+impl Clone for Leaf {
+    fn clone(&self) -> Leaf {
+        Leaf {
+            key_hash: self.key_hash,
+            key: self.key,
+            cap: self.cap.clone(),
+            hash: self.hash.clone(),
+            record: Mark::default(),
+        }
+    }
+}
+
+impl Drop for Leaf {
+    /// Values nest without bound: what hangs below is taken apart in a loop.
+    fn drop(&mut self) {
+        if self.cap.table().is_none() {
+            return;
+        }
+        let mut stack = Vec::new();
+        take_table(self, &mut stack);
+        while let Some(link) = stack.pop() {
+            match link {
+                Link::Empty => {}
+                Link::Leaf(leaf) => {
+                    if let Some(mut leaf) = Arc::into_inner(leaf) {
+                        take_table(&mut leaf, &mut stack);
+                    }
+                }
+                Link::Branch(branch) => {
+                    if let Some(kids) = Arc::into_inner(branch).and_then(|b| b.kids.into_inner()) {
+                        stack.extend(kids);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn take_table(leaf: &mut Leaf, stack: &mut Vec<Link>) {
+    if leaf.cap.table().is_some() {
+        let cap = std::mem::replace(&mut leaf.cap, Cap::Type(ZERO));
+        stack.extend(cap.into_table());
+    }
+}
+
+impl StoredLeaf {
+    pub(crate) fn new(hash: Hash, store: u64) -> StoredLeaf {
+        StoredLeaf {
+            hash,
+            record: Mark::new(store),
+            link: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn hash(&self) -> Hash {
+        self.hash
+    }
+
+    pub(crate) fn mark(&self) -> &Mark {
+        &self.record
+    }
+
+    /// The leaf, from the store if need be.
+    pub(crate) fn link(&self, store: &dyn NodeStore) -> Result<&Link, StoreError> {
+        if let Some(link) = self.link.get() {
+            return Ok(link);
+        }
+        let id = RecordId::new(Tag::TrieLeaf, self.hash);
+        let leaf = record::decode_leaf(self.hash, &read(store, &id)?, store.number())
+            .map_err(|reason| StoreError::Corrupt { id, reason })?;
+        Ok(self.link.get_or_init(|| Link::Leaf(leaf.into())))
+    }
+
+    /// The leaf, when it is in memory.
+    pub(crate) fn loaded(&self) -> Option<&Link> {
+        self.link.get()
+    }
+
+    pub(crate) fn into_link(self) -> Option<Link> {
+        self.link.into_inner()
+    }
+}
+
+impl Branch {
+    pub(crate) fn new(kids: [Link; 2]) -> Branch {
+        Branch {
+            kids: OnceLock::from(kids),
+            hash: OnceLock::new(),
+            record: Mark::default(),
+        }
+    }
+
+    fn known_hash(&self) -> Hash {
+        // A branch without kids has a hash; one with kids is hashed before it is asked.
+        self.hash.get().copied().unwrap_or(ZERO)
+    }
+
+    /// The two sides, from the store if need be.
+    pub(crate) fn kids(
+        &self,
+        store: &dyn NodeStore,
+        depth: usize,
+    ) -> Result<&[Link; 2], StoreError> {
+        if let Some(kids) = self.kids.get() {
+            return Ok(kids);
+        }
+        let kids = record::load_branch(self.known_hash(), depth, store)?;
+        Ok(self.kids.get_or_init(|| kids))
+    }
+
+    /// The two sides, when they are in memory.
+    pub(crate) fn loaded_kids(&self) -> Option<&[Link; 2]> {
+        self.kids.get()
+    }
+
+    pub(crate) fn into_kids(self) -> Option<[Link; 2]> {
+        self.kids.into_inner()
+    }
+
+    /// The hash of a branch in memory. Recurses unless its sides are hashed.
+    pub(crate) fn hash(&self) -> Hash {
+        *self.hash.get_or_init(|| match self.kids.get() {
+            Some([left, right]) => tagged(Tag::TrieNode, &[&left.hash(), &right.hash()]),
+            None => ZERO,
+        })
+    }
+}
+
+impl Clone for Branch {
+    fn clone(&self) -> Branch {
+        Branch {
+            kids: self.kids.clone(),
+            hash: self.hash.clone(),
+            record: Mark::default(),
+        }
+    }
+}
+
+/// The sides of a branch that is about to change: a copy of its own, not hashed, not recorded.
+fn open<'b>(
+    branch: &'b mut Arc<Branch>,
+    store: &dyn NodeStore,
+    depth: usize,
+) -> Result<&'b mut [Link; 2], StoreError> {
+    branch.kids(store, depth)?;
+    let id = RecordId::new(Tag::TrieNode, branch.known_hash());
+    let branch = Arc::make_mut(branch);
+    branch.hash = OnceLock::new();
+    branch.record = Mark::default();
+    branch.kids.get_mut().ok_or(StoreError::Missing(id))
+}
+
+impl Link {
+    pub(crate) fn branch(kids: [Link; 2]) -> Link {
+        Link::Branch(Arc::new(Branch::new(kids)))
+    }
+
+    /// A branch that the store of this number holds.
+    pub(crate) fn stored_branch(hash: Hash, store: u64) -> Link {
+        Link::Branch(Arc::new(Branch {
+            kids: OnceLock::new(),
+            hash: OnceLock::from(hash),
+            record: Mark::new(store),
+        }))
+    }
+
+    /// The hash, where it is known without hashing.
+    fn known_hash(&self) -> Option<Hash> {
+        match self {
+            Link::Empty => Some(ZERO),
+            Link::Leaf(leaf) => leaf.hash.get().copied(),
+            Link::Branch(branch) => branch.hash.get().copied(),
+        }
+    }
+
+    /// The hash; nested values are hashed first, in a loop, each at most once.
+    pub(crate) fn hash(&self) -> Hash {
+        let mut stack = vec![self];
+        let mut hash = ZERO;
+        while let Some(link) = stack.last().copied() {
+            if let Some(known) = link.known_hash() {
+                hash = known;
+                stack.pop();
+                continue;
+            }
+            let todo = stack.len();
+            match link {
+                Link::Empty => {}
+                Link::Leaf(leaf) => {
+                    stack.extend(leaf.cap.table().and_then(CNode::loaded).filter(unhashed));
+                    if stack.len() == todo {
+                        leaf.hash();
+                    }
+                }
+                Link::Branch(branch) => {
+                    let kids = branch.kids.get().into_iter().flatten();
+                    stack.extend(kids.filter(unhashed));
+                    if stack.len() == todo {
+                        branch.hash();
+                    }
+                }
+            }
+        }
+        hash
+    }
+
+    /// The entry at a path.
+    pub(crate) fn get(
+        &self,
+        path: &Hash,
+        store: &dyn NodeStore,
+    ) -> Result<Option<&Arc<Leaf>>, StoreError> {
+        let mut link = self;
+        let mut depth = 0;
+        loop {
+            match link {
+                Link::Empty => return Ok(None),
+                Link::Leaf(leaf) => return Ok((leaf.key_hash == *path).then_some(leaf)),
+                Link::Branch(branch) => {
+                    link = &branch.kids(store, depth)?[bit(path, depth)];
+                    depth += 1;
+                }
+            }
+        }
+    }
+
+    /// The entry at a path, to be changed: copied where shared, no longer hashed. The caller
+    /// knows that it is there.
+    pub(crate) fn get_mut(
+        &mut self,
+        path: &Hash,
+        store: &dyn NodeStore,
+    ) -> Result<Option<&mut Cap>, StoreError> {
+        let mut link = self;
+        let mut depth = 0;
+        while let Link::Branch(branch) = link {
+            link = &mut open(branch, store, depth)?[bit(path, depth)];
+            depth += 1;
+        }
+        match link {
+            Link::Leaf(leaf) if leaf.key_hash == *path => {
+                let leaf = Arc::make_mut(leaf);
+                leaf.hash = OnceLock::new();
+                leaf.record = Mark::default();
+                Ok(Some(&mut leaf.cap))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Adds or replaces an entry; answers the capability that was there.
+    pub(crate) fn insert(
+        &mut self,
+        new: Leaf,
+        store: &dyn NodeStore,
+    ) -> Result<Option<Cap>, StoreError> {
+        let path = new.key_hash;
+        let mut link = self;
+        let mut depth = 0;
+        while let Link::Branch(branch) = link {
+            link = &mut open(branch, store, depth)?[bit(&path, depth)];
+            depth += 1;
+        }
+        let new = Arc::new(new);
+        match std::mem::take(link) {
+            Link::Leaf(old) if old.key_hash == path => {
+                *link = Link::Leaf(new);
+                Ok(Some(Leaf::into_cap(old)))
+            }
+            Link::Leaf(old) => {
+                *link = split(depth, old, new);
+                Ok(None)
+            }
+            _ => {
+                *link = Link::Leaf(new);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Takes out the entry at a path; the caller knows that it is there.
+    pub(crate) fn remove(
+        &mut self,
+        path: &Hash,
+        depth: usize,
+        store: &dyn NodeStore,
+    ) -> Result<Option<Cap>, StoreError> {
+        let branch = match self {
+            Link::Branch(branch) => branch,
+            Link::Leaf(leaf) if leaf.key_hash == *path => {
+                let Link::Leaf(leaf) = std::mem::take(self) else {
+                    return Ok(None);
+                };
+                return Ok(Some(Leaf::into_cap(leaf)));
+            }
+            _ => return Ok(None),
+        };
+        let kids = open(branch, store, depth)?;
+        let removed = kids[bit(path, depth)].remove(path, depth + 1, store)?;
+        let rest = match kids {
+            [Link::Empty, rest @ (Link::Leaf(_) | Link::Empty)]
+            | [rest @ Link::Leaf(_), Link::Empty] => std::mem::take(rest),
+            _ => return Ok(removed),
+        };
+        *self = rest;
+        Ok(removed)
+    }
+
+    /// The first entry whose path is above `after`; the very first for `None`.
+    pub(crate) fn next(
+        &self,
+        after: Option<&Hash>,
+        store: &dyn NodeStore,
+    ) -> Result<Option<&Arc<Leaf>>, StoreError> {
+        let mut link = self;
+        let mut depth = 0;
+        // The nearest subtree of only greater paths.
+        let mut greater = None;
+        if let Some(after) = after {
+            while let Link::Branch(branch) = link {
+                let kids = branch.kids(store, depth)?;
+                let side = bit(after, depth);
+                depth += 1;
+                if side == 0 && !matches!(kids[1], Link::Empty) {
+                    greater = Some((&kids[1], depth));
+                }
+                link = &kids[side];
+            }
+            match link {
+                Link::Leaf(leaf) if leaf.key_hash > *after => return Ok(Some(leaf)),
+                _ => {}
+            }
+            let Some(found) = greater else {
+                return Ok(None);
+            };
+            (link, depth) = found;
+        }
+        loop {
+            match link {
+                Link::Empty => return Ok(None),
+                Link::Leaf(leaf) => return Ok(Some(leaf)),
+                Link::Branch(branch) => {
+                    let kids = branch.kids(store, depth)?;
+                    link = match &kids[0] {
+                        Link::Empty => &kids[1],
+                        left => left,
+                    };
+                    depth += 1;
+                }
+            }
+        }
+    }
+}
+
+fn unhashed(link: &&Link) -> bool {
+    link.known_hash().is_none()
+}
+
+/// The subtree at `depth` of two entries with different paths, equal up to there.
+fn split(depth: usize, a: Arc<Leaf>, b: Arc<Leaf>) -> Link {
+    let (a_path, b_path) = (a.key_hash, b.key_hash);
+    let mut fork = depth;
+    while bit(&a_path, fork) == bit(&b_path, fork) {
+        fork += 1;
+    }
+    let mut link = Link::branch(match bit(&a_path, fork) {
+        0 => [Link::Leaf(a), Link::Leaf(b)],
+        _ => [Link::Leaf(b), Link::Leaf(a)],
+    });
+    for depth in (depth..fork).rev() {
+        link = Link::branch(match bit(&a_path, depth) {
+            0 => [link, Link::Empty],
+            _ => [Link::Empty, link],
+        });
+    }
+    link
+}
