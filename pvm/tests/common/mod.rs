@@ -1,0 +1,205 @@
+//! What every engine test shares: each case runs on every engine, and all that
+//! can be observed must be equal.
+#![allow(dead_code)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jar_isa::{Instruction, Opcode};
+use jar_pvm::{
+    Access, Backing, Code, Engine, EngineKind, Exit, GasModel, Machine, MemoryMap, PageError,
+    PageSource, Program, Region, engine,
+};
+
+/// The engines under test.
+const ENGINES: &[EngineKind] = &[EngineKind::Interpreter];
+
+pub fn engines() -> Vec<Arc<dyn Engine>> {
+    ENGINES
+        .iter()
+        .map(|kind| engine(*kind).expect("a listed engine exists"))
+        .collect()
+}
+
+/// A read-only or writable zero region of one or more pages.
+pub fn region(start: u32, pages: u32, access: Access) -> Region {
+    Region {
+        start,
+        pages,
+        access,
+        backing: Backing::Zero,
+        eager: false,
+    }
+}
+
+/// Pages with given content.
+pub struct Pages(pub BTreeMap<u32, Vec<u8>>);
+
+impl PageSource for Pages {
+    fn page(&self, index: u32) -> Result<Option<Arc<[u8]>>, PageError> {
+        Ok(self.0.get(&index).map(|bytes| Arc::from(&bytes[..])))
+    }
+}
+
+/// Everything about a stopped machine that consensus depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct State {
+    pub exit: Exit,
+    pub regs: [u64; 13],
+    pub pc: u32,
+    pub gas: u64,
+    /// Written pages with their content.
+    pub written: BTreeMap<u32, Vec<u8>>,
+}
+
+fn state(machine: &dyn Machine, exit: Exit) -> State {
+    let pages = machine.written_pages();
+    assert_eq!(pages.len() as u32, machine.written_count());
+    let content = |page| {
+        machine
+            .page_bytes(page)
+            .expect("a written page is present")
+            .to_vec()
+    };
+    State {
+        exit,
+        regs: *machine.regs(),
+        pc: machine.pc(),
+        gas: machine.gas(),
+        written: pages
+            .into_iter()
+            .map(|page| (page, content(page)))
+            .collect(),
+    }
+}
+
+/// The same program on every engine, side by side.
+pub struct Rig {
+    pub code: Vec<Arc<dyn Code>>,
+    pub machines: Vec<Box<dyn Machine>>,
+}
+
+impl Rig {
+    pub fn new(program: Program, model: GasModel, regions: Vec<Region>) -> Rig {
+        let program = Arc::new(program);
+        let map = MemoryMap::new(regions).expect("a valid layout");
+        let code: Vec<_> = engines()
+            .iter()
+            .map(|engine| engine.prepare(program.clone(), model))
+            .collect();
+        let machines = code
+            .iter()
+            .map(|code| code.clone().machine(map.clone()))
+            .collect();
+        Rig { code, machines }
+    }
+
+    pub fn each(&mut self, mut f: impl FnMut(&mut dyn Machine)) {
+        for machine in &mut self.machines {
+            f(machine.as_mut());
+        }
+    }
+
+    pub fn set_gas(&mut self, gas: u64) {
+        self.each(|machine| machine.set_gas(gas));
+    }
+
+    pub fn set_reg(&mut self, index: usize, value: u64) {
+        self.each(|machine| machine.set_reg(index, value));
+    }
+
+    pub fn set_pc(&mut self, pc: u32, charged: bool) {
+        self.each(|machine| machine.set_pc(pc, charged));
+    }
+
+    /// Runs every engine; all must agree.
+    pub fn run(&mut self) -> State {
+        let mut states = self.machines.iter_mut().map(|machine| {
+            let exit = machine.run().expect("the page source works");
+            state(machine.as_ref(), exit)
+        });
+        let first = states.next().expect("there is an engine");
+        for other in states {
+            assert_eq!(first, other);
+        }
+        first
+    }
+
+    /// The cost of the block around `pc`; all engines must agree.
+    pub fn block_cost(&self, pc: u32) -> Option<u64> {
+        let first = self.code[0].block_cost(pc);
+        assert!(self.code.iter().all(|code| code.block_cost(pc) == first));
+        first
+    }
+}
+
+/// Shortest encoding of `instructions`, one behind the other.
+pub fn program(instructions: &[Instruction]) -> Program {
+    program_with_table(instructions, &[])
+}
+
+/// As [`program`], with a jump table.
+pub fn program_with_table(instructions: &[Instruction], table: &[u32]) -> Program {
+    let (mut code, mut starts) = (Vec::new(), Vec::new());
+    for instruction in instructions {
+        starts.push(code.len());
+        instruction
+            .encode(&mut code)
+            .expect("the instruction has a byte form");
+    }
+    let mut bitmask = vec![0; code.len().div_ceil(8)];
+    for start in starts {
+        bitmask[start / 8] |= 1 << (start % 8);
+    }
+    Program::new(code, bitmask, table.to_vec()).expect("a valid program")
+}
+
+/// Registers A, B, D.
+pub fn rrr(opcode: Opcode, rd: u8, ra: u8, rb: u8) -> Instruction {
+    Instruction {
+        ra,
+        rb,
+        rd,
+        ..opcode.into()
+    }
+}
+
+/// Registers A, B, immediate or offset.
+pub fn rri(opcode: Opcode, ra: u8, rb: u8, x: i64) -> Instruction {
+    Instruction {
+        ra,
+        rb,
+        x: x as u64,
+        ..opcode.into()
+    }
+}
+
+/// Register A, immediate.
+pub fn ri(opcode: Opcode, ra: u8, x: i64) -> Instruction {
+    Instruction {
+        ra,
+        x: x as u64,
+        ..opcode.into()
+    }
+}
+
+/// An opcode alone.
+pub fn op(opcode: Opcode) -> Instruction {
+    opcode.into()
+}
+
+/// Runs a test body once for each gas model.
+#[macro_export]
+macro_rules! for_each_model {
+    ($($(#[$attribute:meta])* fn $name:ident($model:ident) $body:block)+) => {
+        $(
+            $(#[$attribute])*
+            #[test]
+            fn $name() {
+                for $model in [jar_pvm::GasModel::Unit, jar_pvm::GasModel::Pipeline] {
+                    $body
+                }
+            }
+        )+
+    };
+}
