@@ -222,5 +222,5 @@ rocksdb_is_built() {
 
 announce_build() {
     rocksdb_is_built && return
-    say "the first build compiles RocksDB from source: about 30 minutes of CPU time ($(nproc) cores here)"
+    say "the first build compiles RocksDB from source: about 15 minutes of CPU time ($(nproc) cores here)"
 }
