@@ -1,1 +1,34 @@
-//! jar-kernel
+//! The kernel of JAR: calls, the host-call interface, blocks, the Dispatch pipeline.
+//!
+//! It knows no coin and no consensus, and is free of I/O, clocks and randomness: all of
+//! that comes through [`Hardware`]. Three kinds of trouble are never mixed: a status code for
+//! the guest, a fault of the guest, a [`KernelError`] of the node.
+
+pub mod block;
+mod chain;
+mod dispatch;
+mod error;
+mod exec;
+mod hardware;
+mod kernel;
+pub mod local;
+pub mod memory;
+mod natives;
+mod params;
+mod programs;
+mod signatures;
+pub mod signer;
+mod walk;
+
+pub use chain::{Chain, EndpointInfo, ProofStep, ReadError, State, StateProof, ViewOutcome};
+pub use error::{KernelError, hex};
+pub use hardware::{
+    Commit, Emission, EventLocation, Hardware, SignError, SignRequest, Store, StoredHeader, Trace,
+    Watermark,
+};
+pub use jar_cap::image::Role;
+pub use kernel::{Accepted, Advance, AdvanceError, Advanced, Kernel, Refusal, decode_block};
+pub use natives::GENESIS_NATIVES;
+pub use params::{Genesis, Params, UnknownParam};
+pub use signatures::{SignatureCheck, verify_batch};
+pub use walk::InvalidBlock;

@@ -25,6 +25,7 @@ pub use engine::{Code, Engine, EngineKind, Exit, Machine, engine};
 pub use error::{AccessError, Error, MemoryError, PageError};
 pub use gas::{BlockMeter, GasModel};
 pub use interpreter::{Hook, Interpreter, InterpreterCode, InterpreterMachine, Traced};
+pub use jar_isa as isa;
 pub use jar_isa::REGISTERS;
 pub use map::{Access, Backing, MemoryMap, PageSource, Region};
 pub use positions::Positions;

@@ -94,7 +94,7 @@ host_calls! {
     40 Dispatch dispatch(endpoint, payload) -> "0" ! [Empty, WrongKind, NoEndpoint, Denied, Invalid], reserved;
     41 GasLeft gas_left() -> "gas left in the budget" ! [], built;
     42 Log log(level, ptr, len) -> "0" ! [Range], built;
-    43 Emit emit(topic_ptr, topic_len, data) -> "0" ! [Empty, Busy, WrongKind, Range, Denied, Invalid], built;
+    43 Emit emit(topic_ptr, topic_len, data) -> "0" ! [Empty, Busy, WrongKind, Range, Invalid], built;
     44 Hash hash(algorithm, ptr, len, out_ptr) -> "0" ! [Invalid], built;
 }
 

@@ -1,0 +1,341 @@
+//! The off-chain pipeline: what waits in each Dispatch slot.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use jar_abi::{ARRIVING_ITEM, SlotItemKind};
+use jar_cap::Hash;
+use jar_cap::image::{Image, Role};
+use parity_scale_codec::{Compact, CompactLen, Encode};
+
+use crate::block::{Attestation, Event};
+use crate::exec::{Effects, EmittedItem, Keep};
+use crate::params::Params;
+
+/// Encoded bytes of an attestation at the most.
+const ATTESTATION_LEN_MAX: u64 = 32 + 17 + 32 + 64;
+
+/// Something that waits in a slot.
+#[derive(Debug)]
+pub(crate) struct Item {
+    pub kind: SlotItemKind,
+    pub endpoint: u8,
+    pub event: Event,
+    /// The event's id at its endpoint.
+    pub id: Hash,
+    /// Ids of the accepted events this one was made from.
+    pub origins: Vec<Hash>,
+    size: u64,
+}
+
+/// A Dispatch endpoint's aggregation slot.
+#[derive(Debug, Default)]
+pub(crate) struct Slot {
+    items: VecDeque<Arc<Item>>,
+    bytes: u64,
+}
+
+/// A slot as the program sees it while an event arrives.
+pub(crate) struct SlotView<'a> {
+    slot: &'a Slot,
+    own_endpoint: u8,
+    arriving: &'a Event,
+    image: &'a Image,
+    items_max: u64,
+    bytes_max: u64,
+}
+
+impl SlotView<'_> {
+    /// Number of items.
+    pub fn len(&self) -> u32 {
+        self.slot.items.len() as u32
+    }
+
+    /// SCALE(kind, endpoint, payload, [(key, scope, blob_hash)]) of an item.
+    pub fn describe(&self, index: u32) -> Option<Vec<u8>> {
+        let item = self.slot.items.get(index as usize)?;
+        let attestations: Vec<_> = item
+            .event
+            .attestations
+            .iter()
+            .map(|a| (a.key, a.scope, a.blob_hash))
+            .collect();
+        Some(
+            (
+                item.kind as u64 as u8,
+                item.endpoint,
+                &item.event.payload,
+                attestations,
+            )
+                .encode(),
+        )
+    }
+
+    /// An attestation of an item, or of the arriving event.
+    pub fn attestation(&self, item: u32, attestation: u32) -> Option<&Attestation> {
+        let event = if item == ARRIVING_ITEM {
+            self.arriving
+        } else {
+            &self.slot.items.get(item as usize)?.event
+        };
+        event.attestations.get(attestation as usize)
+    }
+
+    /// Whether an endpoint takes items of a kind: a Transact endpoint, or the slot's own.
+    pub fn accepts(&self, kind: SlotItemKind, endpoint: u8) -> bool {
+        match kind {
+            SlotItemKind::Transact => self
+                .image
+                .endpoints
+                .get(&endpoint)
+                .is_some_and(|e| matches!(e.role, Role::Transact(_))),
+            SlotItemKind::Dispatch => endpoint == self.own_endpoint,
+        }
+    }
+
+    /// Bytes an emitted item counts for at the most.
+    pub fn item_size(item: &EmittedItem) -> u64 {
+        let lengths = Compact::<u32>::compact_len(&(item.payload.len() as u32)) as u64 + 8;
+        item.payload.len() as u64 + lengths + item.picks.len() as u64 * ATTESTATION_LEN_MAX
+    }
+
+    /// What a bitmap of items keeps: count and bytes.
+    pub fn kept(&self, bitmap: &[u8]) -> (u64, u64) {
+        let kept = self.slot.items.iter().enumerate();
+        kept.filter(|(index, _)| bit(bitmap, *index))
+            .fold((0, 0), |(count, bytes), (_, item)| {
+                (count + 1, bytes + item.size)
+            })
+    }
+
+    /// Whether one more item of a size fits beside what is kept and emitted already.
+    pub fn has_room(&self, effects: &Effects, size: u64) -> bool {
+        let (kept, kept_bytes) = match &effects.keep {
+            Keep::All => (self.slot.items.len() as u64, self.slot.bytes),
+            Keep::None => (0, 0),
+            Keep::Some { items, bytes, .. } => (*items, *bytes),
+        };
+        kept + (effects.items.len() as u64) < self.items_max
+            && kept_bytes + effects.item_bytes + size <= self.bytes_max
+    }
+}
+
+fn bit(bitmap: &[u8], index: usize) -> bool {
+    bitmap
+        .get(index / 8)
+        .is_some_and(|byte| byte >> (index % 8) & 1 == 1)
+}
+
+/// All slots, and the ids of everything that waits in them.
+#[derive(Debug, Default)]
+pub(crate) struct Pipeline {
+    slots: BTreeMap<u8, Slot>,
+    /// How many waiting items each id stands for, as an item's own or as an origin.
+    known: BTreeMap<Hash, u32>,
+}
+
+impl Pipeline {
+    /// Whether an event, or an item made from it, waits.
+    pub fn is_known(&self, id: &Hash) -> bool {
+        self.known.contains_key(id)
+    }
+
+    /// Number of items that wait.
+    pub fn len(&self) -> usize {
+        self.slots.values().map(|slot| slot.items.len()).sum()
+    }
+
+    /// The slot of an endpoint, seen with an arriving event.
+    pub fn view<'a>(
+        &'a mut self,
+        endpoint: u8,
+        arriving: &'a Event,
+        image: &'a Image,
+        params: &Params,
+    ) -> SlotView<'a> {
+        SlotView {
+            slot: self.slots.entry(endpoint).or_default(),
+            own_endpoint: endpoint,
+            arriving,
+            image,
+            items_max: params.dispatch_items,
+            bytes_max: params.dispatch_bytes,
+        }
+    }
+
+    /// Applies what merging an accepted event asked for; answers the ids of the Transact
+    /// items made from it.
+    pub fn merge(
+        &mut self,
+        endpoint: u8,
+        arriving_id: Hash,
+        arriving: &Event,
+        effects: Effects,
+    ) -> Vec<Hash> {
+        let slot = self.slots.entry(endpoint).or_default();
+        let appended: Vec<Arc<Item>> = effects
+            .items
+            .into_iter()
+            .map(|item| Arc::new(build_item(slot, arriving_id, arriving, item)))
+            .collect();
+        let dropped = slot.keep(&effects.keep);
+        let ids = appended
+            .iter()
+            .filter(|item| item.kind == SlotItemKind::Transact)
+            .filter(|item| item.origins.contains(&arriving_id))
+            .map(|item| item.id)
+            .collect();
+        for item in appended {
+            self.learn(&item);
+            let slot = self.slots.entry(endpoint).or_default();
+            slot.bytes += item.size;
+            slot.items.push_back(item);
+        }
+        dropped.iter().for_each(|item| self.forget(item));
+        ids
+    }
+
+    /// Takes the Transact items of an endpoint, from all slots, in order.
+    pub fn drain(&mut self, endpoint: u8, mut take: impl FnMut(u8, &Arc<Item>) -> Drained) {
+        let mut gone = Vec::new();
+        'slots: for (name, slot) in self.slots.iter_mut() {
+            let mut kept = VecDeque::with_capacity(slot.items.len());
+            while let Some(item) = slot.items.pop_front() {
+                if item.kind != SlotItemKind::Transact || item.endpoint != endpoint {
+                    kept.push_back(item);
+                    continue;
+                }
+                match take(*name, &item) {
+                    Drained::Gone => {
+                        slot.bytes -= item.size;
+                        gone.push(item);
+                    }
+                    Drained::Full => {
+                        kept.push_back(item);
+                        kept.append(&mut slot.items);
+                        slot.items = kept;
+                        break 'slots;
+                    }
+                }
+            }
+            slot.items = kept;
+        }
+        gone.iter().for_each(|item| self.forget(item));
+    }
+
+    /// Puts drained items back in front, in order: the block they were for was not made.
+    pub fn restore(&mut self, taken: Vec<(u8, Arc<Item>)>) {
+        for (slot, item) in taken.into_iter().rev() {
+            self.learn(&item);
+            let slot = self.slots.entry(slot).or_default();
+            slot.bytes += item.size;
+            slot.items.push_front(item);
+        }
+    }
+
+    /// Drops items that a block included.
+    pub fn remove_included(&mut self, included: &[(Hash, u32)]) {
+        if self.known.is_empty() {
+            return;
+        }
+        let ids: std::collections::BTreeSet<&Hash> = included.iter().map(|(id, _)| id).collect();
+        let mut gone = Vec::new();
+        for slot in self.slots.values_mut() {
+            slot.items.retain(|item| {
+                let stays = !ids.contains(&item.id);
+                if !stays {
+                    slot.bytes -= item.size;
+                    gone.push(item.clone());
+                }
+                stays
+            });
+        }
+        gone.iter().for_each(|item| self.forget(item));
+    }
+
+    fn learn(&mut self, item: &Item) {
+        for id in std::iter::once(&item.id).chain(&item.origins) {
+            *self.known.entry(*id).or_default() += 1;
+        }
+    }
+
+    fn forget(&mut self, item: &Item) {
+        for id in std::iter::once(&item.id).chain(&item.origins) {
+            if let Some(count) = self.known.get_mut(id) {
+                *count -= 1;
+                if *count == 0 {
+                    self.known.remove(id);
+                }
+            }
+        }
+    }
+}
+
+/// What became of an item that a block being built was offered.
+pub(crate) enum Drained {
+    /// It is in the block, or can never be.
+    Gone,
+    /// It stays: the block takes nothing more.
+    Full,
+}
+
+impl Slot {
+    /// Drops the items that are not kept.
+    fn keep(&mut self, keep: &Keep) -> Vec<Arc<Item>> {
+        let bitmap: &[u8] = match keep {
+            Keep::All => return Vec::new(),
+            Keep::None => &[],
+            Keep::Some { bitmap, .. } => bitmap,
+        };
+        let mut dropped = Vec::new();
+        let mut index = 0;
+        self.items.retain(|item| {
+            let stays = bit(bitmap, index);
+            index += 1;
+            if !stays {
+                dropped.push(item.clone());
+            }
+            stays
+        });
+        self.bytes = self.items.iter().map(|item| item.size).sum();
+        dropped
+    }
+}
+
+fn build_item(slot: &Slot, arriving_id: Hash, arriving: &Event, emitted: EmittedItem) -> Item {
+    let size = SlotView::item_size(&emitted);
+    let mut attestations = Vec::with_capacity(emitted.picks.len());
+    // An item without signatures has nothing to pick: it was made from what arrived.
+    let mut origins = if emitted.picks.is_empty() {
+        vec![arriving_id]
+    } else {
+        Vec::new()
+    };
+    for (index, attestation) in &emitted.picks {
+        let (event, from): (&Event, &[Hash]) = if *index == ARRIVING_ITEM {
+            (arriving, std::slice::from_ref(&arriving_id))
+        } else {
+            let item = &slot.items[*index as usize];
+            (&item.event, &item.origins)
+        };
+        attestations.push(event.attestations[*attestation as usize].clone());
+        for origin in from {
+            if !origins.contains(origin) {
+                origins.push(*origin);
+            }
+        }
+    }
+    let event = Event {
+        payload: emitted.payload,
+        attestations,
+        results: Vec::new(),
+    };
+    Item {
+        id: event.id(emitted.endpoint),
+        kind: emitted.kind,
+        endpoint: emitted.endpoint,
+        event,
+        origins,
+        size,
+    }
+}

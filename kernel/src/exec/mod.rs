@@ -1,0 +1,51 @@
+//! Running one top-level call: frames, budgets, effects, and the loop that drives them.
+
+mod attest;
+mod context;
+mod effects;
+mod frame;
+mod ops;
+mod path;
+mod run;
+mod table;
+
+pub(crate) use attest::{Obligation, Traces};
+pub(crate) use context::{BlockInfo, Env, Grant, Invocation};
+pub(crate) use effects::{Effects, EmittedItem, Keep};
+pub(crate) use run::{Finished, execute};
+
+use jar_abi::{Fault, Status};
+use jar_cap::StoreError;
+
+use crate::error::KernelError;
+
+/// Why an operation gave no value; the three kinds of trouble are never mixed.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// A code for the guest: nothing was done.
+    Status(Status),
+    /// The frame faults.
+    Fault(Fault),
+    /// The event's budget is gone: the whole call faults.
+    Exhausted(Fault),
+    /// The node itself is in trouble.
+    Node(KernelError),
+}
+
+impl From<Status> for Stop {
+    fn from(status: Status) -> Self {
+        Stop::Status(status)
+    }
+}
+
+impl From<KernelError> for Stop {
+    fn from(error: KernelError) -> Self {
+        Stop::Node(error)
+    }
+}
+
+impl From<StoreError> for Stop {
+    fn from(error: StoreError) -> Self {
+        Stop::Node(error.into())
+    }
+}

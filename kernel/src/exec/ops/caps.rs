@@ -1,0 +1,129 @@
+//! Operations on slots: copy, move, drop, mint_cnode, kind, next_key, same_type, type_of.
+
+use jar_abi::{Kind, Status};
+use jar_cap::{CNode, Cap, Key};
+
+use super::{length, pointer};
+use crate::exec::Stop;
+use crate::exec::path::{read_memory, write_memory};
+use crate::exec::run::{Execution, Flow};
+
+impl Execution<'_, '_> {
+    pub(super) fn copy(&mut self, args: [u64; 6]) -> Result<Flow, Stop> {
+        let (from, to) = (self.path(args[0]), self.path(args[1]));
+        self.charge(self.walk_price(&[&from, &to]) + self.env.params.price_slot_write)?;
+        let (from, to) = (from?, to?);
+        let store = self.store();
+        let cap = self.frame().get_some(store, &from)?;
+        self.frame().check_vacant(store, &to)?;
+        self.charge_quota(self.slot_quota(&to))?;
+        self.top().put(store, &to, cap)?;
+        Ok(Flow::Value(0))
+    }
+
+    pub(super) fn relocate(&mut self, args: [u64; 6]) -> Result<Flow, Stop> {
+        let (from, to) = (self.path(args[0]), self.path(args[1]));
+        self.charge(self.walk_price(&[&from, &to]) + 2 * self.env.params.price_slot_write)?;
+        let (from, to) = (from?, to?);
+        let store = self.store();
+        let before = self.frame().table.clone();
+        self.top().relocate(store, &from, &to)?;
+        let quota = self.slot_quota(&to);
+        if let Err(short) = self.charge_quota(quota) {
+            self.top().table = before;
+            return Err(short);
+        }
+        Ok(Flow::Value(0))
+    }
+
+    pub(super) fn drop_cap(&mut self, args: [u64; 6]) -> Result<Flow, Stop> {
+        let path = self.path(args[0]);
+        self.charge(self.walk_price(&[&path]) + self.env.params.price_slot_write)?;
+        let store = self.store();
+        self.top().take(store, &path?)?;
+        Ok(Flow::Value(0))
+    }
+
+    pub(super) fn mint_cnode(&mut self, args: [u64; 6]) -> Result<Flow, Stop> {
+        let path = self.path(args[0]);
+        self.charge(self.walk_price(&[&path]) + self.env.params.price_slot_write)?;
+        let path = path?;
+        let store = self.store();
+        self.frame().check_vacant(store, &path)?;
+        self.charge_quota(self.slot_quota(&path) + CNODE_QUOTA)?;
+        self.top().put(store, &path, Cap::CNode(CNode::empty()))?;
+        Ok(Flow::Value(0))
+    }
+
+    pub(super) fn kind(&mut self, args: [u64; 6]) -> Result<Flow, Stop> {
+        let path = self.path(args[0]);
+        self.charge(self.walk_price(&[&path]))?;
+        let path = path?;
+        let (kind, size) = match self.frame().get_some(self.store(), &path)? {
+            Cap::Data(data) => (Kind::Data, data.len()),
+            Cap::Image(image) => {
+                let loaded = image.image(self.store())?;
+                (Kind::Image, loaded.program.code.len() as u64)
+            }
+            Cap::CNode(_) => (Kind::CNode, 0),
+            Cap::Instance(_) => (Kind::Instance, 0),
+            Cap::Type(_) => (Kind::Type, 0),
+        };
+        Ok(Flow::Pair(kind as u64, size))
+    }
+
+    pub(super) fn next_key(&mut self, args: [u64; 6]) -> Result<Flow, Stop> {
+        let path = self.path(args[0]);
+        self.charge(self.walk_price(&[&path]) + self.env.params.price_path_key)?;
+        let (address, out) = (pointer(args[1]), pointer(args[3]));
+        let len = length(args[2])? as usize;
+        let mut bytes = [0; Key::LEN_MAX];
+        let after = match len {
+            0 => None,
+            1..=Key::LEN_MAX => {
+                read_memory(self.machine(), address, &mut bytes[..len])?;
+                Some(Key::new(&bytes[..len]).map_err(|_| Status::Invalid)?)
+            }
+            _ => return Err(Status::Invalid.into()),
+        };
+        let Cap::CNode(node) = self.frame().get_some(self.store(), &path?)? else {
+            return Err(Status::WrongKind.into());
+        };
+        let (key, _) = node
+            .next(self.store(), after.as_ref())?
+            .ok_or(Status::Empty)?;
+        write_memory(self.machine(), out, key.as_slice())?;
+        Ok(Flow::Value(key.as_slice().len() as u64))
+    }
+
+    pub(super) fn same_type(&mut self, args: [u64; 6]) -> Result<Flow, Stop> {
+        let (a, b) = (self.path(args[0]), self.path(args[1]));
+        self.charge(self.walk_price(&[&a, &b]))?;
+        let same = self.type_at(&a?)? == self.type_at(&b?)?;
+        Ok(Flow::Value(u64::from(same)))
+    }
+
+    pub(super) fn type_of(&mut self, args: [u64; 6]) -> Result<Flow, Stop> {
+        let (from, to) = (self.path(args[0]), self.path(args[1]));
+        self.charge(self.walk_price(&[&from, &to]) + self.env.params.price_slot_write)?;
+        let (from, to) = (from?, to?);
+        let ty = self.type_at(&from)?;
+        let store = self.store();
+        self.frame().check_vacant(store, &to)?;
+        self.charge_quota(self.slot_quota(&to))?;
+        self.top().put(store, &to, Cap::Type(ty))?;
+        Ok(Flow::Value(0))
+    }
+
+    /// The type an Instance has, or a Type names.
+    fn type_at(&self, path: &jar_cap::Path) -> Result<jar_cap::Hash, Stop> {
+        match self.frame().get_some(self.store(), path)? {
+            Cap::Instance(instance) => Ok(instance.type_id()),
+            Cap::Type(ty) => Ok(ty),
+            _ => Err(Status::WrongKind.into()),
+        }
+    }
+}
+
+/// Quota of a minted CNode: its root.
+const CNODE_QUOTA: u64 = 32;

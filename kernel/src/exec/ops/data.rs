@@ -1,0 +1,97 @@
+//! Operations on bytes: read_data, mint_data, hash.
+
+use blake2::{Blake2b, Digest};
+use jar_abi::{HashAlgorithm, Status};
+use jar_cap::{Cap, Data};
+use jar_pvm::Access;
+
+use super::{length, pointer};
+use crate::exec::Stop;
+use crate::exec::path::{read_memory, write_memory};
+use crate::exec::run::{Execution, Flow};
+
+impl Execution<'_, '_> {
+    pub(super) fn read_data(&mut self, args: [u64; 6]) -> Result<Flow, Stop> {
+        let path = self.path(args[0]);
+        let (address, len, offset) = (pointer(args[1]), args[2], args[3]);
+        let held = match self.peek(&path)? {
+            Some(Cap::Data(data)) => data.len(),
+            _ => 0,
+        };
+        let copied = len.min(held.saturating_sub(offset));
+        let copy = Self::per_64(copied, self.env.params.price_copy_64);
+        self.charge(self.walk_price(&[&path]) + copy)?;
+        self.check_memory(address, length(len)?, Access::ReadWrite)?;
+        let Cap::Data(data) = self.frame().get_some(self.store(), &path?)? else {
+            return Err(Status::WrongKind.into());
+        };
+        if offset > data.len() {
+            return Err(Status::Range.into());
+        }
+        let mut bytes = vec![0; copied as usize];
+        data.read(self.store(), offset, &mut bytes)?;
+        write_memory(self.machine(), address, &bytes)?;
+        Ok(Flow::Value(copied))
+    }
+
+    pub(super) fn mint_data(&mut self, args: [u64; 6]) -> Result<Flow, Stop> {
+        let (address, len) = (pointer(args[0]), args[1]);
+        let path = self.path(args[2]);
+        let params = &self.env.params;
+        let price = Self::per_64(len, params.price_copy_64 + params.price_hash_64);
+        let price = price.saturating_add(self.walk_price(&[&path]) + params.price_slot_write);
+        let data_bytes = params.data_bytes;
+        self.charge(price)?;
+        self.check_memory(address, length(len)?, Access::Read)?;
+        let path = path?;
+        let store = self.store();
+        self.frame().check_vacant(store, &path)?;
+        if len > data_bytes {
+            return Err(Status::Range.into());
+        }
+        self.charge_quota(self.slot_quota(&path) + len)?;
+        let bytes = self.read_vec(address, len as u32)?;
+        self.top().put(store, &path, Cap::Data(Data::new(&bytes)))?;
+        Ok(Flow::Value(0))
+    }
+
+    pub(super) fn hash(&mut self, args: [u64; 6]) -> Result<Flow, Stop> {
+        let (address, out) = (pointer(args[1]), pointer(args[3]));
+        let params = &self.env.params;
+        let price = Self::per_64(args[2], params.price_copy_64 + params.price_hash_64);
+        self.charge(price.saturating_add(params.price_host_call))?;
+        let len = length(args[2])?;
+        self.check_memory(address, len, Access::Read)?;
+        self.check_memory(out, 32, Access::ReadWrite)?;
+        let algorithm = HashAlgorithm::from_number(args[0]).ok_or(Status::Invalid)?;
+        let bytes = self.read_vec(address, len)?;
+        let digest: [u8; 32] = match algorithm {
+            HashAlgorithm::Blake2b256 => {
+                Blake2b::<blake2::digest::consts::U32>::digest(&bytes).into()
+            }
+            HashAlgorithm::Sha256 => sha2::Sha256::digest(&bytes).into(),
+            HashAlgorithm::Keccak256 => sha3::Keccak256::digest(&bytes).into(),
+        };
+        write_memory(self.machine(), out, &digest)?;
+        Ok(Flow::Value(0))
+    }
+
+    /// Checks a memory range; a bad one is a fault.
+    pub(super) fn check_memory(
+        &mut self,
+        address: u32,
+        len: u32,
+        access: Access,
+    ) -> Result<(), Stop> {
+        self.machine()
+            .check(address, len, access)
+            .map_err(|_| Stop::Fault(jar_abi::Fault::BadRange))
+    }
+
+    /// Reads guest memory that was checked and paid for.
+    pub(super) fn read_vec(&mut self, address: u32, len: u32) -> Result<Vec<u8>, Stop> {
+        let mut bytes = vec![0; len as usize];
+        read_memory(self.machine(), address, &mut bytes)?;
+        Ok(bytes)
+    }
+}

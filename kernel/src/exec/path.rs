@@ -1,0 +1,90 @@
+//! Paths as guests give them in a register.
+
+use jar_abi::{Fault, Status};
+use jar_cap::{Key, Path};
+use jar_pvm::Machine;
+
+use crate::exec::Stop;
+
+/// Encoded bytes of the longest path: eight keys of 32 bytes with their lengths.
+const ENCODED_LEN_MAX: u32 = 1 + 8 * 33;
+
+/// Reads the path in `register`.
+///
+/// Bit 63 clear: byte 0 is the first key, byte 7 the number of further one-byte keys.
+/// Bit 63 set: bits 0..31 address and bits 32..62 length of a SCALE `Vec<Key>`.
+pub(crate) fn read_path(machine: &mut dyn Machine, register: u64) -> Result<Path, Stop> {
+    if register >> 63 == 0 {
+        return short_path(register).ok_or(Stop::Status(Status::Invalid));
+    }
+    let address = register as u32;
+    let len = (register >> 32) as u32 & 0x7fff_ffff;
+    if len > ENCODED_LEN_MAX {
+        return Err(Status::Invalid.into());
+    }
+    let mut bytes = [0; ENCODED_LEN_MAX as usize];
+    let bytes = &mut bytes[..len as usize];
+    read_memory(machine, address, bytes)?;
+    jar_cap::decode_canonical::<Path>(bytes).map_err(|_| Status::Invalid.into())
+}
+
+fn short_path(register: u64) -> Option<Path> {
+    let bytes = register.to_le_bytes();
+    let further = usize::from(bytes[7]);
+    if further > 6 || bytes[1 + further..7].iter().any(|byte| *byte != 0) {
+        return None;
+    }
+    let keys = bytes[..=further].iter().map(|byte| Key::from(*byte));
+    Path::new(keys.collect()).ok()
+}
+
+/// Reads guest memory; a bad range is the guest's fault, a broken store the node's.
+pub(crate) fn read_memory(
+    machine: &mut dyn Machine,
+    address: u32,
+    out: &mut [u8],
+) -> Result<(), Stop> {
+    machine.read(address, out).map_err(memory_stop)
+}
+
+/// Writes guest memory; errors as [`read_memory`].
+pub(crate) fn write_memory(
+    machine: &mut dyn Machine,
+    address: u32,
+    bytes: &[u8],
+) -> Result<(), Stop> {
+    machine.write(address, bytes).map_err(memory_stop)
+}
+
+fn memory_stop(error: jar_pvm::MemoryError) -> Stop {
+    match error {
+        jar_pvm::MemoryError::Access(_) => Stop::Fault(Fault::BadRange),
+        jar_pvm::MemoryError::Page(error) => Stop::Node(error.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(register: u64) -> Option<Vec<Vec<u8>>> {
+        short_path(register).map(|path| path.keys().iter().map(|k| k.as_slice().to_vec()).collect())
+    }
+
+    #[test]
+    fn short_paths() {
+        assert_eq!(keys(5), Some(vec![vec![5]]));
+        assert_eq!(keys(0), Some(vec![vec![0]]));
+        assert_eq!(
+            keys(0x0200_0000_0003_0201),
+            Some(vec![vec![1], vec![2], vec![3]])
+        );
+        assert_eq!(keys(0x0607_0605_0403_0201).map(|k| k.len()), Some(7));
+        assert_eq!(
+            keys(0x0707_0605_0403_0201),
+            None,
+            "at most six further keys"
+        );
+        assert_eq!(keys(0x0000_0000_0000_0201), None, "unused bytes are zero");
+    }
+}

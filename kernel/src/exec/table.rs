@@ -1,0 +1,134 @@
+//! An Instance's own table as its operations see it: pinned slots laid over, mappings
+//! overridden by operations on their slots.
+
+use jar_abi::Status;
+use jar_cap::{CNode, Cap, Key, NodeStore, Path};
+
+use crate::exec::Stop;
+use crate::exec::frame::Frame;
+
+impl Frame {
+    /// What a path holds.
+    pub fn get(&self, store: &dyn NodeStore, path: &Path) -> Result<Option<Cap>, Stop> {
+        let (first, rest) = path.split_first();
+        let mut cap = match self.loaded.pinned.get(first) {
+            Some(pinned) => Some(pinned.clone()),
+            None => self.table.get(store, first)?,
+        };
+        for key in rest {
+            cap = match cap {
+                None => None,
+                Some(Cap::CNode(node)) => node.get(store, key)?,
+                Some(_) => return Err(Status::WrongKind.into()),
+            };
+        }
+        Ok(cap)
+    }
+
+    /// What a path holds; `Empty` where it holds nothing.
+    pub fn get_some(&self, store: &dyn NodeStore, path: &Path) -> Result<Cap, Stop> {
+        self.get(store, path)?.ok_or(Status::Empty.into())
+    }
+
+    /// Checks that a path can be filled: its parent is a CNode, nothing is there.
+    pub fn check_vacant(&self, store: &dyn NodeStore, path: &Path) -> Result<(), Stop> {
+        if self.is_pinned(path) {
+            return Err(Status::Pinned.into());
+        }
+        if let Some(parent) = path.parent() {
+            match self.get(store, &parent)? {
+                Some(Cap::CNode(_)) => {}
+                _ => return Err(Status::WrongKind.into()),
+            }
+        }
+        match self.get(store, path)? {
+            None => Ok(()),
+            Some(_) => Err(Status::Occupied.into()),
+        }
+    }
+
+    /// Fills a vacant path.
+    pub fn put(&mut self, store: &dyn NodeStore, path: &Path, cap: Cap) -> Result<(), Stop> {
+        self.check_vacant(store, path)?;
+        self.set(store, path, Some(cap))?;
+        Ok(())
+    }
+
+    /// Takes what a path holds.
+    pub fn take(&mut self, store: &dyn NodeStore, path: &Path) -> Result<Cap, Stop> {
+        if self.is_pinned(path) {
+            return Err(Status::Pinned.into());
+        }
+        let cap = self.get_some(store, path)?;
+        self.set(store, path, None)?;
+        Ok(cap)
+    }
+
+    /// Replaces what a call took out, when it returns.
+    pub fn replace(&mut self, store: &dyn NodeStore, path: &Path, cap: Cap) -> Result<(), Stop> {
+        self.set(store, path, Some(cap))
+    }
+
+    /// Moves what one path holds to another; nothing changes unless all of it can be done.
+    pub fn relocate(&mut self, store: &dyn NodeStore, from: &Path, to: &Path) -> Result<(), Stop> {
+        let before = self.table.clone();
+        let moved = self
+            .take(store, from)
+            .and_then(|cap| self.put(store, to, cap));
+        if moved.is_err() {
+            self.table = before;
+        }
+        moved
+    }
+
+    /// Replaces the scratchpad.
+    pub fn set_scratch(&mut self, store: &dyn NodeStore, cap: Option<Cap>) -> Result<(), Stop> {
+        self.table
+            .set(store, &Key::from(jar_abi::slots::SCRATCH), cap)?;
+        Ok(())
+    }
+
+    /// Takes the scratchpad's content.
+    pub fn take_scratch(&mut self, store: &dyn NodeStore) -> Result<Option<Cap>, Stop> {
+        Ok(self
+            .table
+            .set(store, &Key::from(jar_abi::slots::SCRATCH), None)?)
+    }
+
+    fn is_pinned(&self, path: &Path) -> bool {
+        self.loaded.pinned.contains_key(path.split_first().0)
+    }
+
+    /// Sets a path whose parents are known to be CNodes, and lets this operation win over
+    /// the mappings of that slot and of slots below it.
+    fn set(&mut self, store: &dyn NodeStore, path: &Path, cap: Option<Cap>) -> Result<(), Stop> {
+        set_path(&mut self.table, store, path.keys(), cap)?;
+        self.override_mappings(path);
+        Ok(())
+    }
+}
+
+/// Sets a path below a table whose parents are known to be CNodes.
+pub(crate) fn set_path(
+    table: &mut CNode,
+    store: &dyn NodeStore,
+    keys: &[Key],
+    cap: Option<Cap>,
+) -> Result<(), Stop> {
+    match keys {
+        [] => Err(Status::Invalid.into()),
+        [key] => {
+            table.set(store, key, cap)?;
+            Ok(())
+        }
+        [first, rest @ ..] => {
+            // Taken out while it changes, so that it is not shared and need not be copied.
+            let Some(Cap::CNode(mut child)) = table.set(store, first, None)? else {
+                return Err(Status::WrongKind.into());
+            };
+            set_path(&mut child, store, rest, cap)?;
+            table.set(store, first, Some(Cap::CNode(child)))?;
+            Ok(())
+        }
+    }
+}

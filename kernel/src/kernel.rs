@@ -1,0 +1,765 @@
+//! The kernel: owner of the head. It accepts events, builds blocks and imports them.
+
+use std::sync::Arc;
+
+use jar_abi::Phase;
+use jar_cap::image::{Image, Role};
+use jar_cap::{Cap, Data, Hash, ImageRef, state_root};
+use jar_pvm::Engine;
+
+use crate::block::{
+    Block, Body, Ending, Event, Header, Outcome, Scope, outcome_root, signed_message,
+};
+use crate::chain::{Chain, State, run_genesis};
+use crate::dispatch::Pipeline;
+use crate::error::KernelError;
+use crate::exec::{Effects, Env, Grant, Invocation, Traces, execute};
+use crate::hardware::{Commit, Emission, Hardware, SignRequest, Trace, Watermark};
+use crate::params::{Genesis, Params};
+use crate::programs::Programs;
+use crate::signatures::{SignatureCheck, verify_batch};
+use crate::walk::{InvalidBlock, Mode, WalkError, Walked, check_sizes, walk};
+
+/// An event that a Dispatch endpoint accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// The event's id.
+    pub id: Hash,
+    /// Ids of the Transact events that merging made from it.
+    pub transact_ids: Vec<Hash>,
+}
+
+/// Why an event was not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// There is no such endpoint.
+    #[error("the chain has no endpoint {0}")]
+    UnknownEndpoint(u8),
+    /// The endpoint takes no events from outside.
+    #[error("endpoint {0} is not a Dispatch endpoint")]
+    NotDispatch(u8),
+    /// A limit of the chain's parameters is exceeded.
+    #[error("{what} {len} is over the limit of {limit}")]
+    TooLarge {
+        /// What is too large.
+        what: &'static str,
+        /// How large it is.
+        len: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// The event waits already.
+    #[error("the event is already pending")]
+    AlreadyKnown,
+    /// A signature that the program asked for does not verify.
+    #[error("the signature of attestation {index} does not verify")]
+    BadSignature {
+        /// Its index among the event's attestations.
+        index: usize,
+    },
+    /// The program did not ask for all of the event's attestations or results.
+    #[error("the event carries attestations or results that the program does not ask for")]
+    UnusedTraces,
+    /// The program halted with a code other than 0.
+    #[error("the chain's program rejected the event with code {code}")]
+    Rejected {
+        /// The program's code.
+        code: u64,
+    },
+    /// The program faulted.
+    #[error("the chain's program faulted on the event with fault {fault}")]
+    Faulted {
+        /// A [`jar_abi::Fault`] number.
+        fault: u64,
+    },
+    /// The endpoint's slot has no room for what merging made of the event.
+    #[error("the pipeline is full")]
+    Full,
+    /// The node is in trouble.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+}
+
+/// What [`Kernel::advance`] is asked to do.
+#[derive(Clone, Debug)]
+pub enum Advance {
+    /// Build a block on the head for a time slot.
+    Build {
+        /// The time slot: above the head's.
+        slot: u64,
+    },
+    /// Import a block of another node.
+    Import(Box<Block>),
+}
+
+/// Why a block was not built or imported.
+#[derive(Debug, thiserror::Error)]
+pub enum AdvanceError {
+    /// The chain names another author for the time slot, or a key that may not sign now.
+    #[error("this node may not sign for the author of the time slot")]
+    NotAuthor,
+    /// The time slot is not above the head's.
+    #[error("the time slot {slot} is not above the head's {head}")]
+    StaleSlot {
+        /// The slot asked for.
+        slot: u64,
+        /// The head's slot.
+        head: u64,
+    },
+    /// The block's parent is not known.
+    #[error("the block's parent is not known")]
+    UnknownParent,
+    /// The block was imported before.
+    #[error("the block is already known")]
+    AlreadyKnown,
+    /// The block, received or built, is not valid.
+    #[error("invalid block: {0}")]
+    Invalid(#[from] InvalidBlock),
+    /// The node is in trouble.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+}
+
+impl From<WalkError> for AdvanceError {
+    fn from(error: WalkError) -> Self {
+        match error {
+            WalkError::Invalid(invalid) => AdvanceError::Invalid(invalid),
+            WalkError::Kernel(error) => AdvanceError::Kernel(error),
+        }
+    }
+}
+
+impl From<jar_cap::StoreError> for AdvanceError {
+    fn from(error: jar_cap::StoreError) -> Self {
+        AdvanceError::Kernel(error.into())
+    }
+}
+
+/// A block that was committed.
+#[derive(Clone, Debug)]
+pub struct Advanced {
+    /// Its hash.
+    pub hash: Hash,
+    /// The block.
+    pub block: Arc<Block>,
+    /// Its outcomes.
+    pub outcomes: Vec<Outcome>,
+    /// Ids of its events with the index of their outcome.
+    pub events: Vec<(Hash, u32)>,
+    /// Whether it is the head now.
+    pub head_changed: bool,
+    /// The block it finalized, if any.
+    pub finalized: Option<Hash>,
+}
+
+/// The head and last finalized block of a chain, and the pipeline of events.
+///
+/// Synchronous and free of I/O, clocks and randomness: all of that is [`Hardware`]'s.
+#[derive(Debug)]
+pub struct Kernel<H> {
+    hardware: Arc<H>,
+    chain: Arc<Chain>,
+    head: Arc<State>,
+    finalized: Arc<State>,
+    pipeline: Pipeline,
+}
+
+impl<H: Hardware> Kernel<H> {
+    /// Opens a chain: on an empty store Genesis is run and committed, otherwise the store
+    /// must hold this chain's data.
+    pub fn open(
+        hardware: Arc<H>,
+        genesis: &Genesis,
+        engine: Arc<dyn Engine>,
+    ) -> Result<Kernel<H>, KernelError> {
+        let image = Image::decode_checked(&genesis.image)
+            .map_err(|error| KernelError::Image(error.to_string()))?;
+        let limit = genesis.params.code_bytes;
+        if image.program.code.len() as u64 > limit {
+            return Err(KernelError::Image(format!(
+                "the code is over {limit} bytes"
+            )));
+        }
+        check_numbers(genesis)?;
+        let image = ImageRef::new(image);
+        let store = hardware.store();
+        let env = Env {
+            store: store.clone(),
+            params: genesis.params.clone(),
+            programs: Programs::new(engine),
+        };
+        let genesis_hash = match store.canonical(0)? {
+            Some(hash) => check_genesis(&env, genesis, &image, hash)?,
+            None => commit_genesis(&env, genesis, &image)?,
+        };
+        let chain = Arc::new(Chain::new(env, genesis, genesis_hash));
+        let load = |hash: Option<Hash>| {
+            let missing = || KernelError::Internal("the store has no head".into());
+            let hash = hash.ok_or_else(missing)?;
+            chain.state(&hash)?.map(Arc::new).ok_or_else(missing)
+        };
+        let head = load(store.head()?)?;
+        let finalized = load(store.finalized()?)?;
+        Ok(Kernel {
+            hardware,
+            head,
+            finalized,
+            pipeline: Pipeline::default(),
+            chain,
+        })
+    }
+
+    /// The reading side, to be shared with other threads.
+    pub fn chain(&self) -> &Arc<Chain> {
+        &self.chain
+    }
+
+    /// The best block.
+    pub fn head(&self) -> &Arc<State> {
+        &self.head
+    }
+
+    /// The last finalized block.
+    pub fn finalized(&self) -> &Arc<State> {
+        &self.finalized
+    }
+
+    /// Whether an event, or an item made from it, waits for a block.
+    pub fn pending(&self, id: &Hash) -> bool {
+        self.pipeline.is_known(id)
+    }
+
+    /// Number of items that wait for a block.
+    pub fn pending_count(&self) -> usize {
+        self.pipeline.len()
+    }
+
+    /// Offers an event to a Dispatch endpoint: phase 0 judges it, phase 1 merges it.
+    pub fn dispatch(&mut self, endpoint: u8, event: Event) -> Result<Accepted, Refusal> {
+        let image = self.chain.image(&self.head)?;
+        match image.endpoints.get(&endpoint).map(|e| e.role) {
+            Some(Role::Dispatch) => {}
+            Some(_) => return Err(Refusal::NotDispatch(endpoint)),
+            None => return Err(Refusal::UnknownEndpoint(endpoint)),
+        }
+        check_event_size(self.chain.params(), &event)?;
+        let id = event.id(endpoint);
+        if self.pipeline.is_known(&id) {
+            return Err(Refusal::AlreadyKnown);
+        }
+        let effects = self.judge_and_merge(endpoint, &event, &image)?;
+        let transact_ids = self.pipeline.merge(endpoint, id, &event, effects);
+        self.hardware.emit(Emission::Dispatch { endpoint, event });
+        Ok(Accepted { id, transact_ids })
+    }
+
+    /// Phases 0 and 1 on one throw-away copy of the head state.
+    fn judge_and_merge(
+        &mut self,
+        endpoint: u8,
+        event: &Event,
+        image: &Image,
+    ) -> Result<Effects, Refusal> {
+        let (chain, hardware) = (self.chain.clone(), self.hardware.clone());
+        let block = chain.block_info(&self.head.header);
+        let grant = Grant {
+            gas: chain.params().dispatch_gas,
+            quota: chain.params().event_quota,
+        };
+        let view = self.pipeline.view(endpoint, event, image, chain.params());
+        let log = |level: u64, line: &[u8]| {
+            hardware.trace(Trace::Log {
+                level,
+                message: line.to_vec(),
+            });
+        };
+        let run = |instance, phase: Phase| {
+            let is_verify = phase == Phase::Verify;
+            execute(
+                &chain.env,
+                Invocation {
+                    instance,
+                    endpoint,
+                    arguments: [phase as u64, u64::from(view.len()), 0, 0],
+                    scratch: Some(Cap::Data(Data::new(&event.payload))),
+                    block,
+                    grant,
+                    traces: Traces::verify(&event.attestations),
+                    is_view: false,
+                    slot: (!is_verify).then_some(&view),
+                    log: &log,
+                },
+            )
+        };
+        let judged = run(self.head.instance.clone(), Phase::Verify)?;
+        let used = judged.traces.used();
+        let genesis = chain.genesis_hash();
+        let is_bad = |a: &crate::block::Attestation| !SignatureCheck::of(&genesis, a).verify();
+        if let Some(index) = event.attestations[..used].iter().position(is_bad) {
+            return Err(Refusal::BadSignature { index });
+        }
+        match judged.ending {
+            Ending::Halted(0) => {}
+            Ending::Halted(code) => return Err(Refusal::Rejected { code }),
+            Ending::Faulted(fault) => return Err(Refusal::Faulted { fault }),
+        }
+        if used < event.attestations.len() || !event.results.is_empty() {
+            return Err(Refusal::UnusedTraces);
+        }
+        let merged = run(judged.instance, Phase::Merge)?;
+        match merged.ending {
+            _ if merged.effects.slot_was_full => Err(Refusal::Full),
+            Ending::Halted(0) => Ok(merged.effects),
+            Ending::Halted(code) => Err(Refusal::Rejected { code }),
+            Ending::Faulted(fault) => Err(Refusal::Faulted { fault }),
+        }
+    }
+
+    /// Builds a block or imports one, and commits it.
+    pub fn advance(&mut self, advance: Advance) -> Result<Advanced, AdvanceError> {
+        match advance {
+            Advance::Build { slot } => self.build(slot),
+            Advance::Import(block) => self.import(*block),
+        }
+    }
+
+    fn build(&mut self, slot: u64) -> Result<Advanced, AdvanceError> {
+        let parent = self.head.clone();
+        if slot <= parent.header.slot {
+            let head = parent.header.slot;
+            return Err(AdvanceError::StaleSlot { slot, head });
+        }
+        let author = self.chain.author(&parent, slot)?;
+        let may_seal = |key| {
+            self.hardware.may_sign(&SignRequest {
+                key,
+                scope: Scope::Seal,
+                slot,
+            })
+        };
+        if author.is_some_and(|key| !may_seal(key)) {
+            return Err(AdvanceError::NotAuthor);
+        }
+        let hardware = self.hardware.clone();
+        let mode = Mode::Build {
+            pipeline: &mut self.pipeline,
+            hardware: &*hardware,
+        };
+        let mut walked = walk(&self.chain, &*hardware, &parent, slot, mode)?;
+        match self.finish_build(&parent, slot, author, &mut walked) {
+            Ok(advanced) => {
+                self.hardware.emit(Emission::Block(advanced.block.clone()));
+                Ok(advanced)
+            }
+            Err(error) => {
+                self.pipeline.restore(std::mem::take(&mut walked.taken));
+                Err(error)
+            }
+        }
+    }
+
+    fn finish_build(
+        &mut self,
+        parent: &State,
+        slot: u64,
+        author: Option<crate::block::PublicKey>,
+        walked: &mut Walked,
+    ) -> Result<Advanced, AdvanceError> {
+        check_seal(&walked.body, author)?;
+        let mut body = std::mem::take(&mut walked.body);
+        let header = Header {
+            genesis: self.chain.genesis_hash(),
+            parent: parent.hash,
+            height: parent.header.height + 1,
+            slot,
+            body_root: body.root(),
+            state_root: state_root(&walked.instance.id()),
+            outcome_root: outcome_root(&walked.outcomes),
+        };
+        let watermarks = self.sign(&header, &mut body)?;
+        self.commit(parent, Block { header, body }, walked, watermarks)
+    }
+
+    /// Signs what the Schedules asked for; a refusal discards the build.
+    fn sign(
+        &self,
+        header: &Header,
+        body: &mut Body,
+    ) -> Result<Vec<(crate::block::PublicKey, Watermark)>, AdvanceError> {
+        let genesis = self.chain.genesis_hash();
+        let seal_blob = jar_cap::hash::blake2b(&[&header.hash()]);
+        let mut watermarks = Vec::new();
+        for attestation in &mut body.attestations {
+            let request = SignRequest {
+                key: attestation.key,
+                scope: attestation.scope,
+                slot: header.slot,
+            };
+            let blob_hash = match attestation.scope {
+                Scope::Seal => &seal_blob,
+                _ => &attestation.blob_hash,
+            };
+            let message = signed_message(&genesis, &attestation.scope, &attestation.key, blob_hash);
+            let (signature, watermark) = self
+                .hardware
+                .sign(&request, &message)
+                .map_err(|_| AdvanceError::NotAuthor)?;
+            attestation.signature = signature;
+            watermarks.retain(|(key, _)| *key != attestation.key);
+            watermarks.push((attestation.key, watermark));
+        }
+        Ok(watermarks)
+    }
+
+    fn import(&mut self, block: Block) -> Result<Advanced, AdvanceError> {
+        let hash = block.header.hash();
+        if self.chain.store().header(&hash)?.is_some() {
+            return Err(AdvanceError::AlreadyKnown);
+        }
+        let parent = self
+            .chain
+            .state(&block.header.parent)?
+            .ok_or(AdvanceError::UnknownParent)?;
+        self.check_before_walk(&parent, &block)?;
+        let hardware = self.hardware.clone();
+        let mode = Mode::Import(&block.body);
+        let slot = block.header.slot;
+        let mut walked = walk(&self.chain, &*hardware, &parent, slot, mode)?;
+        if state_root(&walked.instance.id()) != block.header.state_root {
+            return Err(InvalidBlock::StateRoot.into());
+        }
+        if outcome_root(&walked.outcomes) != block.header.outcome_root {
+            return Err(InvalidBlock::OutcomeRoot.into());
+        }
+        if !verify_batch(&walked.checks) {
+            return Err(InvalidBlock::Signature.into());
+        }
+        let advanced = self.commit(&parent, block, &mut walked, Vec::new())?;
+        self.pipeline.remove_included(&advanced.events);
+        Ok(advanced)
+    }
+
+    /// What can be told of a received block before any of it runs.
+    fn check_before_walk(&self, parent: &State, block: &Block) -> Result<(), AdvanceError> {
+        let header = &block.header;
+        if header.genesis != self.chain.genesis_hash() {
+            return Err(InvalidBlock::Genesis.into());
+        }
+        let expected = parent.header.height + 1;
+        if header.height != expected {
+            let found = header.height;
+            return Err(InvalidBlock::Height { expected, found }.into());
+        }
+        if header.slot <= parent.header.slot {
+            let (parent, found) = (parent.header.slot, header.slot);
+            return Err(InvalidBlock::Slot { parent, found }.into());
+        }
+        if !self.descends_from_finalized(parent)? {
+            return Err(InvalidBlock::BelowFinalized.into());
+        }
+        check_sizes(&self.chain, &block.body)?;
+        if block.body.root() != header.body_root {
+            return Err(InvalidBlock::BodyRoot.into());
+        }
+        let author = self.chain.author(parent, header.slot)?;
+        check_seal(&block.body, author)?;
+        if let Some((_, seal)) = block.body.seal() {
+            let blob_hash = jar_cap::hash::blake2b(&[&header.hash()]);
+            let genesis = self.chain.genesis_hash();
+            if !SignatureCheck::with_blob(&genesis, seal, &blob_hash).verify() {
+                return Err(InvalidBlock::SealSignature.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the last finalized block is this one or an ancestor of it.
+    fn descends_from_finalized(&self, state: &State) -> Result<bool, KernelError> {
+        let finalized = &self.finalized;
+        let ancestor = self.ancestor_at(state.hash, &state.header, finalized.header.height)?;
+        Ok(ancestor == Some(finalized.hash))
+    }
+
+    /// The ancestor, or the block itself, of a height; `None` below that height.
+    fn ancestor_at(
+        &self,
+        mut hash: Hash,
+        header: &Header,
+        height: u64,
+    ) -> Result<Option<Hash>, KernelError> {
+        let store = self.chain.store();
+        let (mut at, mut parent) = (header.height, header.parent);
+        while at > height {
+            // From a canonical block on, the index knows the way.
+            if store.canonical(at)? == Some(hash) {
+                return Ok(store.canonical(height)?);
+            }
+            hash = parent;
+            let stored = store
+                .header(&hash)?
+                .ok_or_else(|| KernelError::Internal("a block's ancestor is missing".into()))?;
+            (at, parent) = (stored.header.height, stored.header.parent);
+        }
+        Ok((at == height).then_some(hash))
+    }
+
+    fn commit(
+        &mut self,
+        parent: &State,
+        block: Block,
+        walked: &mut Walked,
+        watermarks: Vec<(crate::block::PublicKey, Watermark)>,
+    ) -> Result<Advanced, AdvanceError> {
+        let hash = block.header.hash();
+        let score = match walked.score {
+            None => parent.score.saturating_add(1),
+            Some(score) => score,
+        };
+        if score <= parent.score {
+            let (parent, found) = (parent.score, score);
+            return Err(InvalidBlock::Score { parent, found }.into());
+        }
+        let state = Arc::new(State {
+            hash,
+            header: block.header.clone(),
+            score,
+            instance: walked.instance.clone(),
+        });
+        let finalized = self.newly_finalized(parent, &walked.finalize)?;
+        let head_changed = score > self.head.score;
+        let (canonical, reverted) = if head_changed {
+            self.canonical_changes(&state)?
+        } else {
+            (Vec::new(), 0)
+        };
+        let mut nodes = Vec::new();
+        let store = self.chain.store().clone();
+        jar_cap::persist(
+            &Cap::Instance(walked.instance.clone()),
+            store.number(),
+            &mut |id, bytes| nodes.push((id, bytes)),
+        )?;
+        let commit = Commit {
+            block,
+            hash,
+            score,
+            instance: walked.instance.id(),
+            outcomes: std::mem::take(&mut walked.outcomes),
+            events: std::mem::take(&mut walked.events),
+            nodes,
+            canonical,
+            head: head_changed.then_some(hash),
+            finalized: finalized.as_ref().map(|state| state.hash),
+            watermarks,
+        };
+        store.commit(&commit)?;
+        self.committed(&commit, state, finalized, reverted);
+        Ok(Advanced {
+            hash,
+            block: Arc::new(commit.block),
+            outcomes: commit.outcomes,
+            events: commit.events,
+            head_changed,
+            finalized: commit.finalized,
+        })
+    }
+
+    /// The highest block above the last finalized one that a block's chain finalizes.
+    fn newly_finalized(
+        &self,
+        parent: &State,
+        declared: &[Hash],
+    ) -> Result<Option<Arc<State>>, AdvanceError> {
+        let mut newest: Option<Arc<State>> = None;
+        for hash in declared {
+            let state = self.chain.state(hash)?.ok_or(InvalidBlock::Finalize)?;
+            let ancestor = self.ancestor_at(parent.hash, &parent.header, state.header.height)?;
+            if ancestor != Some(*hash) {
+                return Err(InvalidBlock::Finalize.into());
+            }
+            let highest = newest.as_ref().unwrap_or(&self.finalized);
+            if state.header.height > highest.header.height {
+                newest = Some(Arc::new(state));
+            }
+        }
+        Ok(newest)
+    }
+
+    /// Changes of the canonical index that make a block the head, and how many blocks of the
+    /// present head's chain they leave.
+    #[allow(clippy::type_complexity)]
+    fn canonical_changes(
+        &self,
+        head: &State,
+    ) -> Result<(Vec<(u64, Option<Hash>)>, u64), KernelError> {
+        let store = self.chain.store();
+        let mut changes = vec![(head.header.height, Some(head.hash))];
+        let (mut height, mut hash) = (head.header.height, head.header.parent);
+        while height > 0 && store.canonical(height - 1)? != Some(hash) {
+            height -= 1;
+            changes.push((height, Some(hash)));
+            let stored = store
+                .header(&hash)?
+                .ok_or_else(|| KernelError::Internal("a block's ancestor is missing".into()))?;
+            hash = stored.header.parent;
+        }
+        let old_head = self.head.header.height;
+        let stale = head.header.height + 1..=old_head;
+        changes.extend(stale.map(|height| (height, None)));
+        Ok((changes, (old_head + 1).saturating_sub(height)))
+    }
+
+    fn committed(
+        &mut self,
+        commit: &Commit,
+        state: Arc<State>,
+        finalized: Option<Arc<State>>,
+        reverted: u64,
+    ) {
+        self.hardware.trace(Trace::Committed {
+            hash: commit.hash,
+            height: state.header.height,
+            events: commit.events.len(),
+            gas_used: commit.outcomes.iter().map(|o| o.gas_used).sum(),
+            records: commit.nodes.len(),
+        });
+        if commit.head.is_some() {
+            self.hardware.trace(Trace::Head {
+                hash: commit.hash,
+                height: state.header.height,
+                reverted,
+            });
+            self.head = state;
+        }
+        if let Some(finalized) = finalized {
+            self.hardware.trace(Trace::Finalized {
+                hash: finalized.hash,
+                height: finalized.header.height,
+            });
+            self.finalized = finalized;
+        }
+    }
+}
+
+/// Checks that a body carries the author's Seal, and no other.
+fn check_seal(body: &Body, author: Option<crate::block::PublicKey>) -> Result<(), InvalidBlock> {
+    let mut seals = body.attestations.iter().filter(|a| a.scope == Scope::Seal);
+    match (author, seals.next(), seals.next()) {
+        (_, _, Some(_)) => Err(InvalidBlock::Seal("there is more than one")),
+        (None, None, _) => Ok(()),
+        (None, Some(_), _) => Err(InvalidBlock::Seal("the time slot has no author")),
+        (Some(_), None, _) => Err(InvalidBlock::Seal("it is missing")),
+        (Some(author), Some(seal), None) if seal.key != author => {
+            Err(InvalidBlock::Seal("it is not by the time slot's author"))
+        }
+        (Some(_), Some(seal), None) if seal.blob_hash != [0; 32] => {
+            Err(InvalidBlock::Seal("its blob hash is not zero"))
+        }
+        (Some(_), Some(_), None) => Ok(()),
+    }
+}
+
+fn check_event_size(params: &Params, event: &Event) -> Result<(), Refusal> {
+    let results: usize = event.results.iter().map(Vec::len).sum();
+    let sizes = [
+        (
+            "a payload's size",
+            event.payload.len(),
+            params.payload_bytes,
+        ),
+        (
+            "the number of attestations",
+            event.attestations.len(),
+            params.max_attestations,
+        ),
+        ("the results' size", results, params.payload_bytes),
+    ];
+    for (what, len, limit) in sizes {
+        let len = len as u64;
+        if len > limit {
+            return Err(Refusal::TooLarge { what, len, limit });
+        }
+    }
+    Ok(())
+}
+
+/// Refuses numbers with which a chain could not go on.
+fn check_numbers(genesis: &Genesis) -> Result<(), KernelError> {
+    let refuse = |what: &str| Err(KernelError::Genesis(what.into()));
+    let params = &genesis.params;
+    match () {
+        _ if genesis.slot_ms == 0 => refuse("slot_ms is 0"),
+        _ if params.event_gas > params.block_gas => refuse("event_gas is over block_gas"),
+        _ if params.data_bytes > u64::from(u32::MAX) => refuse("data_bytes is over 4 GiB"),
+        _ if genesis.payload.len() as u64 > params.payload_bytes => {
+            refuse("the payload is over payload_bytes")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Checks that the store's chain starts as this one; answers its genesis hash.
+fn check_genesis(
+    env: &Env,
+    genesis: &Genesis,
+    image: &ImageRef,
+    stored: Hash,
+) -> Result<Hash, KernelError> {
+    let header = env
+        .store
+        .header(&stored)?
+        .ok_or_else(|| KernelError::Internal("the genesis header is missing".into()))?
+        .header;
+    let commitment = genesis.commitment(&image.id());
+    if header.body_root != commitment {
+        // Genesis is a function of what the commitment covers: state and hash follow from it.
+        return Err(KernelError::WrongChain {
+            stored: header.body_root,
+            spec: commitment,
+        });
+    }
+    Ok(stored)
+}
+
+/// Runs Genesis and commits its block; answers the genesis hash.
+fn commit_genesis(env: &Env, genesis: &Genesis, image: &ImageRef) -> Result<Hash, KernelError> {
+    let instance = run_genesis(env, image, genesis)?;
+    let header = Header {
+        genesis: [0; 32],
+        parent: [0; 32],
+        height: 0,
+        slot: 0,
+        body_root: genesis.commitment(&image.id()),
+        state_root: state_root(&instance.id()),
+        outcome_root: [0; 32],
+    };
+    let hash = header.hash();
+    let mut nodes = Vec::new();
+    jar_cap::persist(
+        &Cap::Instance(instance.clone()),
+        env.store.number(),
+        &mut |id, bytes| nodes.push((id, bytes)),
+    )?;
+    env.store.commit(&Commit {
+        block: Block {
+            header,
+            body: Body::default(),
+        },
+        hash,
+        score: 0,
+        instance: instance.id(),
+        outcomes: Vec::new(),
+        events: Vec::new(),
+        nodes,
+        canonical: vec![(0, Some(hash))],
+        head: Some(hash),
+        finalized: Some(hash),
+        watermarks: Vec::new(),
+    })?;
+    Ok(hash)
+}
+
+/// Decodes a block as a peer or a file gives it.
+pub fn decode_block(bytes: &[u8]) -> Result<Block, InvalidBlock> {
+    jar_cap::decode_canonical(bytes).map_err(|_| InvalidBlock::Encoding)
+}

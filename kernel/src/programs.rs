@@ -1,0 +1,150 @@
+//! Programs ready to run: Images with their prepared code, cached by Image id.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jar_cap::image::{Image, Pinned};
+use jar_cap::{Cap, Data, Hash, ImageRef, Key, NodeStore};
+use jar_pvm::{Code, Engine, GasModel};
+
+use crate::error::KernelError;
+
+/// Code bytes the cache holds at the most.
+const CACHE_BYTES_MAX: usize = 64 << 20;
+
+/// An Image with everything its calls need.
+pub struct Loaded {
+    /// The Image.
+    pub image: Arc<Image>,
+    /// Its handle as a capability.
+    pub handle: ImageRef,
+    /// Its prepared code.
+    pub code: Arc<dyn Code>,
+    /// Its pinned slots as capabilities.
+    pub pinned: BTreeMap<Key, Cap>,
+}
+
+impl Loaded {
+    fn new(handle: &ImageRef, image: Arc<Image>, engine: &dyn Engine) -> Result<Self, KernelError> {
+        let program = jar_pvm::Program::new(
+            image.program.code.clone(),
+            image.program.bitmask.clone(),
+            image.program.jump_table.clone(),
+        )
+        .map_err(|error| KernelError::Image(error.to_string()))?;
+        for endpoint in image.endpoints.values() {
+            if !program.is_block_start(endpoint.pc) {
+                return Err(KernelError::Image(format!(
+                    "endpoint {} starts at {}, where no block does",
+                    endpoint.name, endpoint.pc
+                )));
+            }
+        }
+        let pinned = image
+            .pinned
+            .iter()
+            .map(|(key, pinned)| (key.clone(), pinned_cap(pinned)))
+            .collect();
+        Ok(Loaded {
+            code: engine.prepare(Arc::new(program), GasModel::Pipeline),
+            handle: handle.clone(),
+            image,
+            pinned,
+        })
+    }
+
+    /// Bytes of code, by which a first entry is priced.
+    pub fn code_len(&self) -> u64 {
+        self.image.program.code.len() as u64
+    }
+}
+
+fn pinned_cap(pinned: &Pinned) -> Cap {
+    match pinned {
+        Pinned::Data(bytes) => Cap::Data(Data::new(bytes)),
+        Pinned::Image(image) => Cap::Image(ImageRef::new((**image).clone())),
+    }
+}
+
+#[derive(Default)]
+struct Cache {
+    entries: BTreeMap<Hash, (u64, Arc<Loaded>)>,
+    bytes: usize,
+    clock: u64,
+}
+
+impl Cache {
+    fn get(&mut self, id: &Hash) -> Option<Arc<Loaded>> {
+        self.clock += 1;
+        let (used, loaded) = self.entries.get_mut(id)?;
+        *used = self.clock;
+        Some(loaded.clone())
+    }
+
+    fn insert(&mut self, id: Hash, loaded: Arc<Loaded>) {
+        self.clock += 1;
+        self.bytes += loaded.code_len() as usize;
+        if let Some((_, old)) = self.entries.insert(id, (self.clock, loaded)) {
+            self.bytes -= old.code_len() as usize;
+        }
+        while self.bytes > CACHE_BYTES_MAX && self.entries.len() > 1 {
+            let oldest = self.entries.iter().min_by_key(|(_, (used, _))| *used);
+            let Some(id) = oldest.map(|(id, _)| *id) else {
+                return;
+            };
+            if let Some((_, old)) = self.entries.remove(&id) {
+                self.bytes -= old.code_len() as usize;
+            }
+        }
+    }
+}
+
+/// The engine with its cache of prepared programs.
+pub struct Programs {
+    engine: Arc<dyn Engine>,
+    cache: Mutex<Cache>,
+}
+
+impl Programs {
+    /// An empty cache over an engine.
+    pub fn new(engine: Arc<dyn Engine>) -> Self {
+        Programs {
+            engine,
+            cache: Mutex::default(),
+        }
+    }
+
+    /// The engine's name.
+    pub fn engine_name(&self) -> &'static str {
+        self.engine.name()
+    }
+
+    /// An Image ready to run, from the cache or prepared now.
+    pub fn load(
+        &self,
+        store: &dyn NodeStore,
+        image: &ImageRef,
+    ) -> Result<Arc<Loaded>, KernelError> {
+        let id = image.id();
+        let cached = self.lock().get(&id);
+        if let Some(loaded) = cached {
+            return Ok(loaded);
+        }
+        let loaded = Arc::new(Loaded::new(image, image.image(store)?, &*self.engine)?);
+        self.lock().insert(id, loaded.clone());
+        Ok(loaded)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Cache> {
+        // A panic elsewhere leaves the cache usable: entries are whole or absent.
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Programs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Programs")
+            .field("engine", &self.engine_name())
+            .finish_non_exhaustive()
+    }
+}

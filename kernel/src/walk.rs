@@ -1,0 +1,539 @@
+//! The walk of a block's calls: the same whether the block is built or imported.
+
+use std::sync::Arc;
+
+use jar_cap::image::{Image, Role};
+use jar_cap::{Cap, Data, Hash, Instance};
+use parity_scale_codec::Encode;
+
+use crate::block::{Attestation, Body, Ending, Event, Outcome, Scope};
+use crate::chain::{Chain, State};
+use crate::dispatch::{Drained, Item, Pipeline};
+use crate::error::KernelError;
+use crate::exec::{BlockInfo, Effects, Finished, Grant, Invocation, Obligation, Traces, execute};
+use crate::hardware::{Hardware, Trace};
+use crate::signatures::SignatureCheck;
+
+/// Why a block is not valid. Blocks of other nodes are hostile input.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidBlock {
+    /// The bytes are no canonical encoding of a block.
+    #[error("the bytes are not the canonical encoding of a block")]
+    Encoding,
+    /// Another chain's block.
+    #[error("the block belongs to another chain")]
+    Genesis,
+    /// The height is not the parent's plus one.
+    #[error("the height is {found}, not {expected}")]
+    Height {
+        /// The height it should have.
+        expected: u64,
+        /// The height it has.
+        found: u64,
+    },
+    /// The time slot is not above the parent's.
+    #[error("the time slot {found} is not above the parent's {parent}")]
+    Slot {
+        /// The parent's time slot.
+        parent: u64,
+        /// The block's time slot.
+        found: u64,
+    },
+    /// The block forks below the finalized one.
+    #[error("the block forks off below the finalized block")]
+    BelowFinalized,
+    /// A limit of the chain's parameters is exceeded.
+    #[error("{what} {len} is over the limit of {limit}")]
+    TooLarge {
+        /// What is too large.
+        what: &'static str,
+        /// How large it is.
+        len: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// The body is not the header's.
+    #[error("the body is not the one the header commits to")]
+    BodyRoot,
+    /// The seal is missing, doubled, unexpected, by the wrong key or malformed.
+    #[error("seal: {0}")]
+    Seal(&'static str),
+    /// The seal's signature does not verify.
+    #[error("the seal's signature does not verify")]
+    SealSignature,
+    /// Groups are out of order, empty, doubled, or for no Transact endpoint.
+    #[error("the group of endpoint {0} is out of place")]
+    Group(u8),
+    /// A Schedule call faulted.
+    #[error("the Schedule endpoint {endpoint} ended with {ending:?}")]
+    Schedule {
+        /// The endpoint.
+        endpoint: u8,
+        /// How it ended.
+        ending: Ending,
+    },
+    /// Traces were left over.
+    #[error("attestations or results were left over after endpoint {0}")]
+    UnusedTraces(u8),
+    /// A consumed signature does not verify.
+    #[error("a signature does not verify")]
+    Signature,
+    /// The state after the block is not the header's.
+    #[error("the state root differs from the header's")]
+    StateRoot,
+    /// The outcomes are not the header's.
+    #[error("the outcome root differs from the header's")]
+    OutcomeRoot,
+    /// The score does not exceed the parent's.
+    #[error("the score {found} does not exceed the parent's {parent}")]
+    Score {
+        /// The parent's score.
+        parent: u64,
+        /// The block's score.
+        found: u64,
+    },
+    /// The chain finalized a block that is no ancestor of this one.
+    #[error("the block finalizes a block that is not its ancestor")]
+    Finalize,
+}
+
+impl InvalidBlock {
+    /// Whether the block hash does not cover what is wrong: then the sender is to blame, and
+    /// nothing may be remembered against the hash.
+    pub fn blames_sender(&self) -> bool {
+        matches!(
+            self,
+            InvalidBlock::Encoding | InvalidBlock::BodyRoot | InvalidBlock::SealSignature
+        )
+    }
+}
+
+/// A walk stopped early.
+#[derive(Debug)]
+pub(crate) enum WalkError {
+    Invalid(InvalidBlock),
+    Kernel(KernelError),
+}
+
+impl From<InvalidBlock> for WalkError {
+    fn from(error: InvalidBlock) -> Self {
+        WalkError::Invalid(error)
+    }
+}
+
+impl From<KernelError> for WalkError {
+    fn from(error: KernelError) -> Self {
+        WalkError::Kernel(error)
+    }
+}
+
+/// Where a walk's events and seals come from.
+pub(crate) enum Mode<'a> {
+    /// A received body is verified.
+    Import(&'a Body),
+    /// A body is made of what waits in the pipeline.
+    Build {
+        pipeline: &'a mut Pipeline,
+        hardware: &'a dyn Hardware,
+    },
+}
+
+/// What a walk leaves.
+#[derive(Debug)]
+pub(crate) struct Walked {
+    pub instance: Instance,
+    pub body: Body,
+    pub outcomes: Vec<Outcome>,
+    /// Ids of events with the index of their outcome.
+    pub events: Vec<(Hash, u32)>,
+    /// Signatures consumed from a received body, not yet checked.
+    pub checks: Vec<SignatureCheck>,
+    pub score: Option<u64>,
+    pub finalize: Vec<Hash>,
+    /// Items taken from the pipeline, with their slot, in order.
+    pub taken: Vec<(u8, Arc<Item>)>,
+}
+
+/// Encoded bytes a body needs beside its events, at the most: groups, Schedules' traces.
+const BODY_OVERHEAD: u64 = 4096;
+
+struct Walk<'a> {
+    chain: &'a Chain,
+    hardware: &'a dyn Hardware,
+    block: BlockInfo,
+    walked: Walked,
+    gas_left: u64,
+    bytes_left: u64,
+}
+
+/// Endpoints a block calls, in order: (order, index).
+fn walk_order(image: &Image) -> Vec<(u8, Role)> {
+    let mut order: Vec<(u8, u8, Role)> = image
+        .endpoints
+        .iter()
+        .filter_map(|(index, endpoint)| match endpoint.role {
+            Role::Schedule(order) | Role::Transact(order) => Some((order, *index, endpoint.role)),
+            _ => None,
+        })
+        .collect();
+    order.sort_by_key(|(order, index, _)| (*order, *index));
+    order
+        .into_iter()
+        .map(|(_, index, role)| (index, role))
+        .collect()
+}
+
+/// Walks a block on top of a parent state.
+pub(crate) fn walk(
+    chain: &Chain,
+    hardware: &dyn Hardware,
+    parent: &State,
+    slot: u64,
+    mode: Mode<'_>,
+) -> Result<Walked, WalkError> {
+    let params = chain.params();
+    let mut walk = Walk {
+        chain,
+        hardware,
+        block: BlockInfo {
+            genesis: chain.genesis_hash(),
+            parent: parent.hash,
+            height: parent.header.height + 1,
+            slot,
+            time_ms: chain.time_ms(slot),
+        },
+        walked: Walked {
+            instance: parent.instance.clone(),
+            body: Body::default(),
+            outcomes: Vec::new(),
+            events: Vec::new(),
+            checks: Vec::new(),
+            score: None,
+            finalize: Vec::new(),
+            taken: Vec::new(),
+        },
+        gas_left: params.block_gas,
+        bytes_left: params.block_bytes.saturating_sub(BODY_OVERHEAD),
+    };
+    let image = chain.image(parent)?;
+    match mode {
+        Mode::Import(body) => walk.import(&image, body)?,
+        Mode::Build { pipeline, hardware } => {
+            if let Err(error) = walk.build(&image, pipeline, hardware) {
+                pipeline.restore(std::mem::take(&mut walk.walked.taken));
+                return Err(error);
+            }
+        }
+    }
+    Ok(walk.walked)
+}
+
+impl Walk<'_> {
+    fn import(&mut self, image: &Image, body: &Body) -> Result<(), WalkError> {
+        let mut groups = body.groups.iter().peekable();
+        let mut cursor = 0;
+        let mut last_schedule = 0;
+        for (endpoint, role) in walk_order(image) {
+            if !matches!(role, Role::Transact(_)) {
+                let traces = Traces::Verify {
+                    attestations: &body.attestations,
+                    cursor,
+                };
+                cursor = self.schedule(endpoint, traces)?.used();
+                last_schedule = endpoint;
+                continue;
+            }
+            let Some((_, events)) = groups.next_if(|(named, _)| *named == endpoint) else {
+                continue;
+            };
+            if events.is_empty() {
+                return Err(InvalidBlock::Group(endpoint).into());
+            }
+            for event in events {
+                self.import_event(endpoint, event)?;
+            }
+        }
+        if let Some((endpoint, _)) = groups.next() {
+            return Err(InvalidBlock::Group(*endpoint).into());
+        }
+        if cursor != body.attestations.len() || !body.results.is_empty() {
+            return Err(InvalidBlock::UnusedTraces(last_schedule).into());
+        }
+        // The seal was checked before the walk.
+        let consumed = body.attestations.iter().filter(|a| a.scope != Scope::Seal);
+        let genesis = self.chain.genesis_hash();
+        self.walked
+            .checks
+            .extend(consumed.map(|a| SignatureCheck::of(&genesis, a)));
+        Ok(())
+    }
+
+    fn build(
+        &mut self,
+        image: &Image,
+        pipeline: &mut Pipeline,
+        hardware: &dyn Hardware,
+    ) -> Result<(), WalkError> {
+        let may_sign = |request: &crate::hardware::SignRequest| hardware.may_sign(request);
+        let mut obligations: Vec<Obligation> = Vec::new();
+        for (endpoint, role) in walk_order(image) {
+            if matches!(role, Role::Transact(_)) {
+                self.drain(endpoint, pipeline)?;
+                continue;
+            }
+            let traces = Traces::Produce {
+                may_sign: &may_sign,
+                slot: self.block.slot,
+                obligations: std::mem::take(&mut obligations),
+            };
+            if let Traces::Produce {
+                obligations: noted, ..
+            } = self.schedule(endpoint, traces)?
+            {
+                obligations = noted;
+            }
+        }
+        self.walked.body.attestations = obligations
+            .into_iter()
+            .map(|owed| Attestation {
+                key: owed.key,
+                scope: owed.scope,
+                blob_hash: owed.blob_hash,
+                signature: [0; 64],
+            })
+            .collect();
+        Ok(())
+    }
+
+    /// Offers waiting items of a Transact endpoint to the block, in order.
+    fn drain(&mut self, endpoint: u8, pipeline: &mut Pipeline) -> Result<(), WalkError> {
+        let mut group = Vec::new();
+        let mut taken = Vec::new();
+        let mut trouble = None;
+        pipeline.drain(endpoint, |slot, item| {
+            let fits = self.has_room_for(&item.event) || self.is_oversized(&item.event);
+            if trouble.is_some() || !fits || self.hardware.should_stop() {
+                return Drained::Full;
+            }
+            match self.build_event(endpoint, item) {
+                Ok(included) => {
+                    if included {
+                        group.push(item.event.clone());
+                    }
+                    taken.push((slot, item.clone()));
+                    Drained::Gone
+                }
+                Err(error) => {
+                    trouble = Some(error);
+                    Drained::Full
+                }
+            }
+        });
+        self.walked.taken.append(&mut taken);
+        if !group.is_empty() {
+            self.walked.body.groups.push((endpoint, group));
+        }
+        trouble.map_or(Ok(()), |error| Err(error.into()))
+    }
+
+    fn has_room_for(&self, event: &Event) -> bool {
+        let size = event.encoded_size() as u64;
+        size <= self.bytes_left && self.chain.params().event_gas <= self.gas_left
+    }
+
+    /// Whether not even an empty block has room for an event.
+    fn is_oversized(&self, event: &Event) -> bool {
+        let capacity = self
+            .chain
+            .params()
+            .block_bytes
+            .saturating_sub(BODY_OVERHEAD);
+        event.encoded_size() as u64 > capacity
+    }
+
+    /// Runs a waiting item; `false` when it would make the block invalid and is left out.
+    fn build_event(&mut self, endpoint: u8, item: &Arc<Item>) -> Result<bool, KernelError> {
+        let event = &item.event;
+        let finished = self.call(endpoint, event_call(self.chain, self.gas_left, event))?;
+        let used = finished.traces.used();
+        let halted = matches!(finished.ending, Ending::Halted(_));
+        let genesis = self.chain.genesis_hash();
+        let consumed = &event.attestations[..used];
+        let reason = if self.is_oversized(event) {
+            Some("it is larger than a block")
+        } else if halted && has_unused(event, used) {
+            Some("attestations or results were left over")
+        } else if !consumed
+            .iter()
+            .all(|a| SignatureCheck::of(&genesis, a).verify())
+        {
+            Some("a signature does not verify")
+        } else {
+            None
+        };
+        if let Some(reason) = reason {
+            self.hardware.trace(Trace::Dropped {
+                id: item.id,
+                reason: reason.to_string(),
+            });
+            return Ok(false);
+        }
+        self.bytes_left -= event.encoded_size() as u64;
+        self.record(finished, Some(item.id));
+        Ok(true)
+    }
+
+    fn import_event(&mut self, endpoint: u8, event: &Event) -> Result<(), WalkError> {
+        let finished = self.call(endpoint, event_call(self.chain, self.gas_left, event))?;
+        let used = finished.traces.used();
+        if matches!(finished.ending, Ending::Halted(_)) && has_unused(event, used) {
+            return Err(InvalidBlock::UnusedTraces(endpoint).into());
+        }
+        let genesis = self.chain.genesis_hash();
+        let consumed = event.attestations[..used].iter();
+        self.walked
+            .checks
+            .extend(consumed.map(|a| SignatureCheck::of(&genesis, a)));
+        self.record(finished, Some(event.id(endpoint)));
+        Ok(())
+    }
+
+    /// Calls a Schedule endpoint; answers the traces as it leaves them.
+    fn schedule<'t>(&mut self, endpoint: u8, traces: Traces<'t>) -> Result<Traces<'t>, WalkError> {
+        let params = self.chain.params();
+        let mut finished = self.call(
+            endpoint,
+            Call {
+                scratch: None,
+                grant: Grant {
+                    gas: params.schedule_gas,
+                    quota: params.schedule_quota,
+                },
+                traces,
+            },
+        )?;
+        if let Ending::Faulted(_) = finished.ending {
+            return Err(InvalidBlock::Schedule {
+                endpoint,
+                ending: finished.ending,
+            }
+            .into());
+        }
+        let traces = std::mem::replace(&mut finished.traces, Traces::verify(&[]));
+        self.record(finished, None);
+        Ok(traces)
+    }
+
+    fn call<'t>(&mut self, endpoint: u8, call: Call<'t>) -> Result<Finished<'t>, KernelError> {
+        let hardware = self.hardware;
+        // A log line outlives the block's other effects: it is told at once, even of calls
+        // that fault.
+        let log = |level: u64, line: &[u8]| {
+            hardware.trace(Trace::Log {
+                level,
+                message: line.to_vec(),
+            });
+        };
+        let finished = execute(
+            &self.chain.env,
+            Invocation {
+                instance: self.walked.instance.clone(),
+                endpoint,
+                arguments: [0; 4],
+                scratch: call.scratch,
+                block: self.block,
+                grant: call.grant,
+                traces: call.traces,
+                is_view: false,
+                slot: None,
+                log: &log,
+            },
+        )?;
+        Ok(finished)
+    }
+
+    /// Takes a call's effects into the block.
+    fn record(&mut self, finished: Finished<'_>, event: Option<Hash>) {
+        let Finished {
+            ending,
+            instance,
+            gas_used,
+            effects,
+            ..
+        } = finished;
+        let Effects {
+            records,
+            score,
+            finalize,
+            ..
+        } = effects;
+        if let Some(id) = event {
+            self.gas_left -= gas_used;
+            self.walked
+                .events
+                .push((id, self.walked.outcomes.len() as u32));
+        }
+        self.walked.instance = instance;
+        self.walked.score = score.or(self.walked.score);
+        self.walked.finalize.extend(finalize);
+        self.walked.outcomes.push(Outcome {
+            ending,
+            gas_used,
+            records,
+        });
+    }
+}
+
+/// What a call of the walk is given.
+struct Call<'t> {
+    scratch: Option<Cap>,
+    grant: Grant,
+    traces: Traces<'t>,
+}
+
+fn event_call<'t>(chain: &Chain, gas_left: u64, event: &'t Event) -> Call<'t> {
+    let params = chain.params();
+    Call {
+        scratch: Some(Cap::Data(Data::new(&event.payload))),
+        grant: Grant {
+            gas: params.event_gas.min(gas_left),
+            quota: params.event_quota,
+        },
+        traces: Traces::verify(&event.attestations),
+    }
+}
+
+fn has_unused(event: &Event, used: usize) -> bool {
+    used < event.attestations.len() || !event.results.is_empty()
+}
+
+/// Checks the sizes of a body against the chain's limits.
+pub(crate) fn check_sizes(chain: &Chain, body: &Body) -> Result<(), InvalidBlock> {
+    let params = chain.params();
+    let check = |what, len: usize, limit: u64| {
+        let len = len as u64;
+        if len > limit {
+            return Err(InvalidBlock::TooLarge { what, len, limit });
+        }
+        Ok(())
+    };
+    check("the body's size", body.encoded_size(), params.block_bytes)?;
+    check(
+        "the number of the body's attestations",
+        body.attestations.len(),
+        params.max_attestations,
+    )?;
+    for event in body.groups.iter().flat_map(|(_, events)| events) {
+        check(
+            "a payload's size",
+            event.payload.len(),
+            params.payload_bytes,
+        )?;
+        check(
+            "the number of an event's attestations",
+            event.attestations.len(),
+            params.max_attestations,
+        )?;
+    }
+    Ok(())
+}
