@@ -1,0 +1,277 @@
+//! [`MemoryChainStore`]: the store in memory, and the rules of a commit that every store keeps.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+
+use jar_cap::{Hash, NodeStore, RecordId, StoreError, next_store_number};
+
+use crate::block::{Block, Body, Outcome, PublicKey};
+use crate::hardware::{Commit, EventLocation, Store, StoredHeader, Watermark};
+
+/// Why a commit contradicts itself or what is stored: a bug of the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommitError {
+    /// The hash is not the header's.
+    #[error("the block hash is not the hash of its header")]
+    Hash,
+    /// The first block of a store is not a genesis block, or a genesis block comes twice.
+    #[error("the block belongs to another chain than the stored one")]
+    Genesis,
+    /// An event's index lies beyond the outcomes.
+    #[error("an event has no outcome")]
+    Event,
+    /// The head, the finalized block or a canonical entry is not held.
+    #[error("the {0} block is not held")]
+    NotHeld(&'static str),
+}
+
+impl From<CommitError> for StoreError {
+    fn from(error: CommitError) -> StoreError {
+        StoreError::Backend(format!("commit refused: {error}"))
+    }
+}
+
+/// The genesis hash of the chain a commit belongs to.
+pub fn commit_genesis(commit: &Commit) -> Hash {
+    match commit.block.header.height {
+        0 => commit.hash,
+        _ => commit.block.header.genesis,
+    }
+}
+
+/// Checks what every store checks before it writes: that the commit is of the stored chain
+/// (`genesis`; `None` takes a genesis block only) and that nothing in it points at a block that
+/// is neither in it nor `held`.
+pub fn check_commit(
+    commit: &Commit,
+    genesis: Option<&Hash>,
+    held: impl Fn(&Hash) -> Result<bool, StoreError>,
+) -> Result<(), StoreError> {
+    let header = &commit.block.header;
+    if header.hash() != commit.hash {
+        return Err(CommitError::Hash.into());
+    }
+    let of_chain = match genesis {
+        Some(genesis) => *genesis == commit_genesis(commit),
+        None => header.height == 0,
+    };
+    if !of_chain {
+        return Err(CommitError::Genesis.into());
+    }
+    let calls = commit.outcomes.len() as u64;
+    if commit.events.iter().any(|(_, i)| u64::from(*i) >= calls) {
+        return Err(CommitError::Event.into());
+    }
+    let pointers = [("head", commit.head), ("finalized", commit.finalized)];
+    let canonical = commit
+        .canonical
+        .iter()
+        .map(|(_, hash)| ("canonical", *hash));
+    for (name, hash) in pointers.into_iter().chain(canonical) {
+        if let Some(hash) = hash
+            && hash != commit.hash
+            && !held(&hash)?
+        {
+            return Err(CommitError::NotHeld(name).into());
+        }
+    }
+    Ok(())
+}
+
+/// The finalized block after a commit: the genesis block when nothing else is said.
+pub fn commit_finalized(commit: &Commit) -> Option<Hash> {
+    match commit.block.header.height {
+        0 => commit.finalized.or(Some(commit.hash)),
+        _ => commit.finalized,
+    }
+}
+
+/// The watermark that is as high as both: a stored one never falls.
+pub fn highest(a: &Watermark, b: &Watermark) -> Watermark {
+    let vote = match (a.vote, b.vote) {
+        (Some(a), Some(b)) => Some((a.0.max(b.0), a.1.max(b.1))),
+        (a, b) => a.or(b),
+    };
+    Watermark {
+        seal_slot: a.seal_slot.max(b.seal_slot),
+        vote,
+    }
+}
+
+/// Blocks, state and watermarks in memory, for tests and simulation: what was committed lives as
+/// long as the value does.
+#[derive(Debug)]
+pub struct MemoryChainStore {
+    number: u64,
+    inner: RwLock<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    headers: BTreeMap<Hash, StoredHeader>,
+    bodies: BTreeMap<Hash, Body>,
+    outcomes: BTreeMap<Hash, Vec<Outcome>>,
+    canonical: BTreeMap<u64, Hash>,
+    nodes: BTreeMap<RecordId, Vec<u8>>,
+    events: BTreeSet<(Hash, EventLocation)>,
+    watermarks: BTreeMap<PublicKey, Watermark>,
+    genesis: Option<Hash>,
+    head: Option<Hash>,
+    finalized: Option<Hash>,
+}
+
+impl MemoryChainStore {
+    /// An empty store.
+    pub fn new() -> MemoryChainStore {
+        MemoryChainStore {
+            number: next_store_number(),
+            inner: RwLock::default(),
+        }
+    }
+
+    /// Number of state records.
+    pub fn record_count(&self) -> usize {
+        self.read().nodes.len()
+    }
+
+    // A commit is checked before it changes anything, so that a poisoned lock holds whole data.
+    fn read(&self) -> RwLockReadGuard<'_, Inner> {
+        self.inner.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for MemoryChainStore {
+    fn default() -> MemoryChainStore {
+        MemoryChainStore::new()
+    }
+}
+
+impl NodeStore for MemoryChainStore {
+    fn get(&self, id: &RecordId) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.read().nodes.get(id).cloned())
+    }
+
+    fn number(&self) -> u64 {
+        self.number
+    }
+}
+
+impl Store for MemoryChainStore {
+    fn commit(&self, commit: &Commit) -> Result<(), StoreError> {
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        check_commit(commit, inner.genesis.as_ref(), |hash| {
+            Ok(inner.headers.contains_key(hash))
+        })?;
+        inner.apply(commit);
+        Ok(())
+    }
+
+    fn header(&self, hash: &Hash) -> Result<Option<StoredHeader>, StoreError> {
+        Ok(self.read().headers.get(hash).cloned())
+    }
+
+    fn block(&self, hash: &Hash) -> Result<Option<Block>, StoreError> {
+        let inner = self.read();
+        let parts = inner.headers.get(hash).zip(inner.bodies.get(hash));
+        Ok(parts.map(|(stored, body)| Block {
+            header: stored.header.clone(),
+            body: body.clone(),
+        }))
+    }
+
+    fn outcomes(&self, hash: &Hash) -> Result<Option<Vec<Outcome>>, StoreError> {
+        Ok(self.read().outcomes.get(hash).cloned())
+    }
+
+    fn canonical(&self, height: u64) -> Result<Option<Hash>, StoreError> {
+        Ok(self.read().canonical.get(&height).copied())
+    }
+
+    fn head(&self) -> Result<Option<Hash>, StoreError> {
+        Ok(self.read().head)
+    }
+
+    fn finalized(&self) -> Result<Option<Hash>, StoreError> {
+        Ok(self.read().finalized)
+    }
+
+    fn event(&self, id: &Hash, limit: usize) -> Result<Vec<EventLocation>, StoreError> {
+        let first = EventLocation {
+            block: [0; 32],
+            index: 0,
+        };
+        Ok(self
+            .read()
+            .events
+            .range((*id, first)..)
+            .take_while(|(of, _)| of == id)
+            .take(limit)
+            .map(|(_, location)| *location)
+            .collect())
+    }
+
+    fn watermark(&self, key: &PublicKey) -> Result<Watermark, StoreError> {
+        Ok(self.read().watermarks.get(key).copied().unwrap_or_default())
+    }
+}
+
+impl Inner {
+    fn apply(&mut self, commit: &Commit) {
+        let block = commit.hash;
+        self.genesis = Some(commit_genesis(commit));
+        self.headers.insert(
+            block,
+            StoredHeader {
+                header: commit.block.header.clone(),
+                score: commit.score,
+                instance: commit.instance,
+            },
+        );
+        self.bodies.insert(block, commit.block.body.clone());
+        self.outcomes.insert(block, commit.outcomes.clone());
+        self.nodes.extend(commit.nodes.iter().cloned());
+        self.events.extend(
+            commit
+                .events
+                .iter()
+                .map(|&(id, index)| (id, EventLocation { block, index })),
+        );
+        for (height, hash) in &commit.canonical {
+            match hash {
+                Some(hash) => self.canonical.insert(*height, *hash),
+                None => self.canonical.remove(height),
+            };
+        }
+        for (key, watermark) in &commit.watermarks {
+            let stored = self.watermarks.entry(*key).or_default();
+            *stored = highest(stored, watermark);
+        }
+        self.head = commit.head.or(self.head);
+        self.finalized = commit_finalized(commit).or(self.finalized);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_watermark_falls() {
+        let low = Watermark {
+            seal_slot: Some(3),
+            vote: Some((5, 6)),
+        };
+        let high = Watermark {
+            seal_slot: Some(4),
+            vote: Some((2, 9)),
+        };
+        let both = Watermark {
+            seal_slot: Some(4),
+            vote: Some((5, 9)),
+        };
+        assert_eq!(highest(&low, &high), both);
+        assert_eq!(highest(&high, &low), both);
+        assert_eq!(highest(&Watermark::default(), &low), low);
+        assert_eq!(highest(&low, &Watermark::default()), low);
+    }
+}
