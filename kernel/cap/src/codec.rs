@@ -11,8 +11,12 @@ const DECODE_DEPTH_MAX: u32 = 64;
 /// Decodes a value and accepts it only if it encodes to the same bytes: shortest compacts,
 /// sorted unique maps, nothing left over. Nesting is bounded.
 pub fn decode_canonical<T: Decode + Encode>(bytes: &[u8]) -> Result<T, Error> {
-    let value = T::decode_all_with_depth_limit(DECODE_DEPTH_MAX, &mut &*bytes)
-        .map_err(|error| Error::Decode(error.to_string()))?;
+    let value =
+        T::decode_all_with_depth_limit(DECODE_DEPTH_MAX, &mut &*bytes).map_err(|error| {
+            let message = error.to_string();
+            let words: Vec<_> = message.split_whitespace().collect();
+            Error::Decode(words.join(" "))
+        })?;
     if value.encode() == bytes {
         Ok(value)
     } else {

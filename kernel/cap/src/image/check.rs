@@ -172,7 +172,7 @@ impl Program {
         if self.bitmask.len() != len.div_ceil(8) {
             return refuse("the bitmask has one bit for each byte of code");
         }
-        if len % 8 != 0 && self.bitmask[len / 8] >> (len % 8) != 0 {
+        if !len.is_multiple_of(8) && self.bitmask[len / 8] >> (len % 8) != 0 {
             return refuse("padding bits of the bitmask are zero");
         }
         if self.jump_table.len() > len {
