@@ -422,7 +422,7 @@ impl Chain {
                 _ => None,
             };
             steps.push(ProofStep {
-                key: key.clone(),
+                key: *key,
                 proof,
                 trie_root: child.as_ref().map(|node| node.root()),
             });

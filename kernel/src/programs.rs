@@ -43,7 +43,7 @@ impl Loaded {
         let pinned = image
             .pinned
             .iter()
-            .map(|(key, pinned)| (key.clone(), pinned_cap(pinned)))
+            .map(|(key, pinned)| (*key, pinned_cap(pinned)))
             .collect();
         Ok(Loaded {
             code: engine.prepare(Arc::new(program), GasModel::Pipeline),

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use jar_abi::Status;
+use jar_abi::slots::SCRATCH;
 use jar_cap::image::{Endpoint, Image, Mapping, Source};
-use jar_cap::{Body, CNode, Cap, Data, Hash, Instance, NodeStore, Path, StoreError};
+use jar_cap::{Body, CNode, Cap, Data, Hash, Instance, Key, NodeStore, Path, StoreError};
 use jar_pvm::{Access, Backing, Machine, MemoryMap, PAGE_SIZE, PageError, PageSource, Region};
 
 use crate::error::KernelError;
@@ -57,9 +58,7 @@ struct DataPages {
 
 impl PageSource for DataPages {
     fn page(&self, index: u32) -> Result<Option<Arc<[u8]>>, PageError> {
-        self.data
-            .page(&*self.store, index)
-            .map_err(|error| PageError::new(error))
+        self.data.page(&*self.store, index).map_err(PageError::new)
     }
 }
 
@@ -94,7 +93,7 @@ impl Frame {
             mut table,
             loaded,
         } = program;
-        let nodes: &dyn NodeStore = &**store;
+        table.set(&**store, &Key::from(SCRATCH), entry.scratch)?;
         let (regions, mapped) = map_memory(store, &loaded, &table)?;
         let image = &loaded.image;
         let map = MemoryMap::new(regions)
@@ -107,11 +106,6 @@ impl Frame {
             machine.set_reg(7 + offset, *value);
         }
         machine.set_pc(entry.endpoint.pc, false);
-        table.set(
-            nodes,
-            &jar_cap::Key::from(jar_abi::slots::SCRATCH),
-            entry.scratch,
-        )?;
         Ok(Frame {
             writable_bytes: writable_bytes(image, &loaded),
             eager_pages: eager_pages(image),
@@ -172,8 +166,8 @@ impl Frame {
             .collect()
     }
 
-    /// Writes persistent mappings back and answers the Instance's new value.
-    pub fn into_instance(mut self, store: &dyn NodeStore) -> Result<Instance, Stop> {
+    /// Writes persistent mappings back, as a halt does.
+    pub fn write_back(&mut self, store: &dyn NodeStore) -> Result<(), Stop> {
         let written = if self.mapped.is_empty() {
             Vec::new()
         } else {
@@ -192,11 +186,12 @@ impl Frame {
                 )?;
             }
         }
-        Ok(Instance::program(
-            self.type_id,
-            self.loaded.handle.clone(),
-            self.table,
-        ))
+        Ok(())
+    }
+
+    /// The Instance's new value.
+    pub fn into_instance(self) -> Instance {
+        Instance::program(self.type_id, self.loaded.handle.clone(), self.table)
     }
 
     /// The Data a mapping leaves; `None` when nothing of it was written.

@@ -96,9 +96,13 @@ pub(crate) fn execute<'a, 't>(
     let (ending, instance, scratch, gas_left) = match root {
         Root::Halted(value, mut frame) => {
             let gas_left = frame.machine.gas();
-            let scratch = frame.take_scratch(execution.store()).map_err(node_error)?;
-            let instance = frame.into_instance(execution.store()).map_err(node_error)?;
-            (Ending::Halted(value), instance, scratch, gas_left)
+            let scratch = end_frame(execution.store(), &mut frame)?;
+            (
+                Ending::Halted(value),
+                frame.into_instance(),
+                scratch,
+                gas_left,
+            )
         }
         Root::Faulted(fault, gas_left) => {
             execution.effects.undo(Mark::default());
@@ -113,6 +117,14 @@ pub(crate) fn execute<'a, 't>(
         effects: execution.effects,
         traces: execution.traces,
     })
+}
+
+/// Writes back what a halting frame wrote and takes its scratchpad.
+fn end_frame(store: &dyn NodeStore, frame: &mut Frame) -> Result<Option<Cap>, KernelError> {
+    frame
+        .write_back(store)
+        .and_then(|()| frame.swap_scratch(store, None))
+        .map_err(node_error)
 }
 
 /// For steps in which a guest has no part: whatever stops them is the node's trouble.
@@ -295,13 +307,13 @@ impl<'a> Execution<'a, '_> {
         };
         let store = self.store();
         let gas = frame.machine.gas();
-        let scratch = frame.take_scratch(store).map_err(node_error)?;
+        let scratch = end_frame(store, &mut frame)?;
         if frame.is_copy {
-            self.effects.undo(frame.mark.clone());
+            self.effects.undo(frame.mark);
         } else {
-            let instance = frame.into_instance(store).map_err(node_error)?;
+            let instance = Cap::Instance(frame.into_instance());
             self.top()
-                .replace(store, &origin, Cap::Instance(instance))
+                .replace(store, &origin, instance)
                 .map_err(node_error)?;
         }
         self.return_to_caller(gas, scratch, value, CallStatus::Ok)?;
@@ -350,7 +362,7 @@ impl<'a> Execution<'a, '_> {
         caller.machine.set_reg(RESULT, value);
         caller.machine.set_reg(STATUS, status as u64);
         if scratch.is_some() {
-            caller.set_scratch(store, scratch).map_err(node_error)?;
+            caller.swap_scratch(store, scratch).map_err(node_error)?;
         }
         Ok(())
     }

@@ -81,18 +81,21 @@ impl Frame {
         moved
     }
 
-    /// Replaces the scratchpad.
-    pub fn set_scratch(&mut self, store: &dyn NodeStore, cap: Option<Cap>) -> Result<(), Stop> {
-        self.table
-            .set(store, &Key::from(jar_abi::slots::SCRATCH), cap)?;
-        Ok(())
+    /// What the scratchpad holds.
+    pub fn scratch(&self, store: &dyn NodeStore) -> Result<Option<Cap>, Stop> {
+        Ok(self.table.get(store, &Key::from(jar_abi::slots::SCRATCH))?)
     }
 
-    /// Takes the scratchpad's content.
-    pub fn take_scratch(&mut self, store: &dyn NodeStore) -> Result<Option<Cap>, Stop> {
-        Ok(self
-            .table
-            .set(store, &Key::from(jar_abi::slots::SCRATCH), None)?)
+    /// Replaces the scratchpad; answers what it held.
+    pub fn swap_scratch(
+        &mut self,
+        store: &dyn NodeStore,
+        cap: Option<Cap>,
+    ) -> Result<Option<Cap>, Stop> {
+        let key = Key::from(jar_abi::slots::SCRATCH);
+        let former = self.table.set(store, &key, cap)?;
+        self.override_mappings(&Path::from(key));
+        Ok(former)
     }
 
     fn is_pinned(&self, path: &Path) -> bool {

@@ -53,7 +53,7 @@ impl Execution<'_, '_> {
         let entry = Entry {
             endpoint,
             arguments: [args[2], args[3], args[4], args[5]],
-            scratch: None,
+            scratch: self.frame().scratch(store)?,
             origin: Some(path),
             mark: self.effects.mark(),
             is_view: self.frame().is_view || is_copy,
@@ -61,8 +61,7 @@ impl Execution<'_, '_> {
         };
         let mut frame = self.build_frame(program, entry)?;
         // Nothing is refused from here on.
-        let scratch = self.top().take_scratch(store)?;
-        frame.set_scratch(store, scratch)?;
+        self.top().swap_scratch(store, None)?;
         frame.machine.set_gas(self.frame().machine.gas());
         Ok(frame)
     }
