@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use common::{Pages, Rig, State};
 use jar_isa::Opcode;
-use jar_pvm::{Access, Backing, Exit, GasModel, Program, Region, Walk};
+use jar_pvm::{Access, Backing, Exit, GasModel, Program, Region, StepKind, Walk};
 use serde::Deserialize;
 
 /// The vectors' folder, or `None` with a word about it.
@@ -245,12 +245,12 @@ fn with_unlikely(blob: &[u8]) -> Program {
     .unwrap()
 }
 
-/// Where the gas blocks start that execution can enter without a trap before.
+/// Where the gas blocks start, but for one of only the trap at the code's end.
 fn gas_block_starts(program: &Program) -> BTreeSet<u32> {
     let mut start = true;
     let mut starts = BTreeSet::new();
     for step in Walk::new(program) {
-        if start {
+        if start && step.kind != StepKind::End {
             starts.insert(step.pc);
         }
         start = step.ends_block();
@@ -327,18 +327,20 @@ fn block_gas_vectors() {
     eprintln!("{} block gas vectors", all.len());
 }
 
+/// RISC-V operation, PVM mnemonic, PVM opcode, a, b, result, source of the operands.
+type Row = (
+    String,
+    Option<String>,
+    Option<u8>,
+    String,
+    Option<String>,
+    String,
+    String,
+);
+
 #[derive(Deserialize)]
 struct Table {
-    /// RISC-V operation, PVM mnemonic, PVM opcode, a, b, result, source of the operands.
-    rows: Vec<(
-        String,
-        Option<String>,
-        Option<u8>,
-        String,
-        Option<String>,
-        String,
-        String,
-    )>,
+    rows: Vec<Row>,
 }
 
 fn number(text: &str) -> u64 {

@@ -9,17 +9,20 @@ use crate::engine::Exit;
 use crate::error::PageError;
 use crate::memory::{Fault, PagedMemory};
 
-/// Where a run goes on.
-#[derive(Clone, Copy)]
+/// The run ends at this operation; why stands in [`Frame::exit`].
+pub(super) struct Stopped;
+
+/// What an operation inside a block gives: on to the next, or stopped.
+pub(super) type Step = Result<(), Stopped>;
+
+/// Where a block's last operation leads.
 pub(super) enum Flow {
-    /// The next operation, in the same block.
-    Next,
-    /// The next operation, in a new block.
+    /// The operation behind it.
     Fall,
-    /// The block at this operation, or a panic at `NO_TARGET`.
+    /// The block at this operation, or a panic at [`NO_TARGET`].
     Jump(u32),
-    /// Nowhere; this operation is the current one.
-    Stop(Exit),
+    /// Nowhere; why stands in [`Frame::exit`].
+    Stop,
 }
 
 /// What operations work on.
@@ -27,7 +30,9 @@ pub(super) struct Frame<'a> {
     pub regs: &'a mut [u64; REGISTER_FILE],
     pub memory: &'a mut PagedMemory,
     pub jumps: &'a [u32],
-    /// Set when the store behind a page failed; the run stops.
+    /// Why the run stopped.
+    pub exit: Exit,
+    /// Set when the run stopped because the store behind a page failed.
     pub broken: Option<PageError>,
 }
 
@@ -48,28 +53,34 @@ impl Frame<'_> {
     }
 
     #[inline(always)]
-    fn set(&mut self, register: u8, value: u64) -> Flow {
+    fn set(&mut self, register: u8, value: u64) -> Step {
         self.regs[usize::from(register) % REGISTER_FILE] = value;
-        Flow::Next
+        Ok(())
     }
 
     #[inline(always)]
-    fn set_if(&mut self, condition: bool, register: u8, value: u64) -> Flow {
+    fn set_if(&mut self, condition: bool, register: u8, value: u64) -> Step {
         let old = self.get(register);
         self.set(register, if condition { value } else { old })
     }
 
+    #[inline(always)]
+    fn stop(&mut self, exit: Exit) -> Step {
+        self.exit = exit;
+        Err(Stopped)
+    }
+
     #[cold]
     #[inline(never)]
-    fn fault(&mut self, fault: Fault) -> Flow {
-        Flow::Stop(match fault {
+    fn fault(&mut self, fault: Fault) {
+        self.exit = match fault {
             Fault::Panic => Exit::Panic,
             Fault::Page(address) => Exit::PageFault(address),
             Fault::Source(error) => {
                 self.broken = Some(error);
                 Exit::Panic
             }
-        })
+        };
     }
 
     #[inline(always)]
@@ -78,20 +89,26 @@ impl Frame<'_> {
         address: u64,
         register: u8,
         extend: impl Fn([u8; N]) -> u64,
-    ) -> Flow {
+    ) -> Step {
         match self.memory.load(address as u32) {
             Ok(bytes) => self.set(register, extend(bytes)),
-            Err(fault) => self.fault(fault),
+            Err(fault) => {
+                self.fault(fault);
+                Err(Stopped)
+            }
         }
     }
 
     #[inline(always)]
-    fn store<const N: usize>(&mut self, address: u64, value: u64) -> Flow {
+    fn store<const N: usize>(&mut self, address: u64, value: u64) -> Step {
         let mut bytes = [0; N];
         bytes.copy_from_slice(&value.to_le_bytes()[..N]);
         match self.memory.store(address as u32, bytes) {
-            Ok(()) => Flow::Next,
-            Err(fault) => self.fault(fault),
+            Ok(()) => Ok(()),
+            Err(fault) => {
+                self.fault(fault);
+                Err(Stopped)
+            }
         }
     }
 
@@ -109,7 +126,8 @@ impl Frame<'_> {
     fn jump_to(&mut self, address: u64) -> Flow {
         let address = address as u32;
         if address == HALT_ADDRESS {
-            return Flow::Stop(Exit::Halt);
+            self.exit = Exit::Halt;
+            return Flow::Stop;
         }
         if address == 0 || !address.is_multiple_of(2) {
             return Flow::Jump(NO_TARGET);
@@ -120,11 +138,11 @@ impl Frame<'_> {
 }
 
 macro_rules! handlers {
-    ($(fn $name:ident($frame:ident, $op:ident) $body:block)+) => {
+    ($result:ty; $(fn $name:ident($frame:ident, $op:ident) $body:block)+) => {
         impl Frame<'_> {
             $(
                 #[inline(always)]
-                pub(super) fn $name(&mut self, $op: &Op) -> Flow {
+                pub(super) fn $name(&mut self, $op: &Op) -> $result {
                     let $frame = self;
                     $body
                 }
@@ -136,7 +154,7 @@ macro_rules! handlers {
 /// D := f(A).
 macro_rules! unary {
     ($($name:ident = $f:expr;)+) => {
-        handlers! {
+        handlers! { Step;
             $(fn $name(frame, op) {
                 let value = apply(|a, _| ($f)(a), frame.get(op.ra), 0);
                 frame.set(op.rd, value)
@@ -148,7 +166,7 @@ macro_rules! unary {
 /// D := f(A, B).
 macro_rules! binary {
     ($($name:ident = $f:expr;)+) => {
-        handlers! {
+        handlers! { Step;
             $(fn $name(frame, op) {
                 let value = apply($f, frame.get(op.ra), frame.get(op.rb));
                 frame.set(op.rd, value)
@@ -160,7 +178,7 @@ macro_rules! binary {
 /// A := f(B, νX).
 macro_rules! immediate {
     ($($name:ident = $f:expr;)+) => {
-        handlers! {
+        handlers! { Step;
             $(fn $name(frame, op) {
                 let value = apply($f, frame.get(op.rb), op.x());
                 frame.set(op.ra, value)
@@ -172,7 +190,7 @@ macro_rules! immediate {
 /// If f(A, νX) then branch(νY).
 macro_rules! branches_imm {
     ($($name:ident = $f:expr;)+) => {
-        handlers! {
+        handlers! { Flow;
             $(fn $name(frame, op) {
                 let condition = holds($f, frame.get(op.ra), op.x());
                 frame.branch(condition, op.y)
@@ -184,7 +202,7 @@ macro_rules! branches_imm {
 /// If f(A, B) then branch(νX).
 macro_rules! branches {
     ($($name:ident = $f:expr;)+) => {
-        handlers! {
+        handlers! { Flow;
             $(fn $name(frame, op) {
                 let condition = holds($f, frame.get(op.ra), frame.get(op.rb));
                 frame.branch(condition, op.x)
@@ -196,7 +214,7 @@ macro_rules! branches {
 /// A := f(bytes at νX), A := f(bytes at B + νX).
 macro_rules! loads {
     ($($direct:ident $indirect:ident $len:literal $extend:expr;)+) => {
-        handlers! {
+        handlers! { Step;
             $(
                 fn $direct(frame, op) { frame.load::<$len>(op.x(), op.ra, $extend) }
                 fn $indirect(frame, op) {
@@ -210,7 +228,7 @@ macro_rules! loads {
 /// [νX] := νY, [νX] := A, [A + νX] := νY, [B + νX] := A.
 macro_rules! stores {
     ($($imm:ident $direct:ident $imm_ind:ident $ind:ident $len:literal;)+) => {
-        handlers! {
+        handlers! { Step;
             $(
                 fn $imm(frame, op) { frame.store::<$len>(op.x(), op.y()) }
                 fn $direct(frame, op) { frame.store::<$len>(op.x(), frame.get(op.ra)) }
@@ -225,25 +243,31 @@ macro_rules! stores {
     };
 }
 
-handlers! {
-    fn trap(_frame, _op) { Flow::Stop(Exit::Panic) }
+handlers! { Flow;
+    fn trap(frame, _op) {
+        frame.exit = Exit::Panic;
+        Flow::Stop
+    }
     fn fallthrough(_frame, _op) { Flow::Fall }
-    fn unlikely(_frame, _op) { Flow::Next }
-    fn ecall(frame, _op) { Flow::Stop(Exit::HostCall(frame.get(11))) }
-    fn ecalli(_frame, op) { Flow::Stop(Exit::HostCall(op.x())) }
-    fn load_imm_64(frame, op) { frame.set(op.ra, op.wide_x()) }
-    fn load_imm(frame, op) { frame.set(op.ra, op.x()) }
     fn jump(_frame, op) { Flow::Jump(op.x) }
     fn jump_ind(frame, op) { frame.jump_to(frame.get(op.ra).wrapping_add(op.x())) }
     fn load_imm_jump(frame, op) {
-        frame.set(op.ra, op.x());
+        let _ = frame.set(op.ra, op.x());
         Flow::Jump(op.y)
     }
     fn load_imm_jump_ind(frame, op) {
         let address = frame.get(op.rb).wrapping_add(op.y());
-        frame.set(op.ra, op.x());
+        let _ = frame.set(op.ra, op.x());
         frame.jump_to(address)
     }
+}
+
+handlers! { Step;
+    fn unlikely(_frame, _op) { Ok(()) }
+    fn ecall(frame, _op) { frame.stop(Exit::HostCall(frame.get(11))) }
+    fn ecalli(frame, op) { frame.stop(Exit::HostCall(op.x())) }
+    fn load_imm_64(frame, op) { frame.set(op.ra, op.wide_x()) }
+    fn load_imm(frame, op) { frame.set(op.ra, op.x()) }
     fn cmov_iz_imm(frame, op) { frame.set_if(frame.get(op.rb) == 0, op.ra, op.x()) }
     fn cmov_nz_imm(frame, op) { frame.set_if(frame.get(op.rb) != 0, op.ra, op.x()) }
     fn cmov_iz(frame, op) { frame.set_if(frame.get(op.rb) == 0, op.rd, frame.get(op.ra)) }

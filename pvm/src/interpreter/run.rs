@@ -2,7 +2,7 @@
 
 use jar_isa::{Opcode, for_each_op};
 
-use super::compile::{NO_TARGET, Op};
+use super::compile::NO_TARGET;
 use super::handlers::{Flow, Frame};
 use super::{Hook, InterpreterCode, InterpreterMachine, Traced, architectural};
 use crate::engine::Exit;
@@ -35,21 +35,6 @@ impl Watch for Tracing<'_> {
     fn after(&mut self, step: &Traced<'_>) {
         self.0.after(step);
     }
-}
-
-/// Runs one operation. An opcode without a handler doesn't compile.
-#[inline(always)]
-fn execute(frame: &mut Frame<'_>, op: &Op) -> Flow {
-    macro_rules! by_opcode {
-        ($($number:literal $variant:ident $mnemonic:ident $format:ident $flow:ident $operands:ident
-           $latency:ident $(($cycles:literal))? $slots:ident($($count:literal),+) $units:ident
-           $semantics:literal;)+) => {
-            match op.opcode {
-                $(Opcode::$variant => frame.$mnemonic(op),)+
-            }
-        };
-    }
-    for_each_op!(by_opcode)
 }
 
 impl InterpreterCode {
@@ -111,34 +96,56 @@ impl InterpreterMachine {
             regs: &mut self.regs,
             memory: &mut self.memory,
             jumps: &code.jumps,
+            exit: Exit::Panic,
             broken: None,
         };
+        // Each arm goes on by itself: a common way out would cost every operation
+        // a second branch.
+        macro_rules! go_on {
+            (next $op:ident $mnemonic:ident) => {{
+                if frame.$mnemonic($op).is_err() {
+                    break frame.exit;
+                }
+                if W::ACTIVE {
+                    watch.after(&code.traced(index, &frame, gas));
+                }
+                index += 1;
+            }};
+            (end $op:ident $mnemonic:ident) => {{
+                let target = match frame.$mnemonic($op) {
+                    Flow::Fall => index + 1,
+                    Flow::Jump(NO_TARGET) => break Exit::Panic,
+                    Flow::Jump(target) => target as usize,
+                    Flow::Stop => break frame.exit,
+                };
+                if W::ACTIVE {
+                    watch.after(&code.traced(index, &frame, gas));
+                }
+                index = target;
+                let cost = u64::from(ops[target].cost());
+                if gas < cost {
+                    self.charged = false;
+                    break Exit::OutOfGas;
+                }
+                gas -= cost;
+            }};
+        }
+        // An opcode without a handler doesn't compile.
+        macro_rules! run_one {
+            ($($number:literal $variant:ident $mnemonic:ident $format:ident $flow:ident
+               $operands:ident $latency:ident $(($cycles:literal))? $slots:ident($($count:literal),+)
+               $units:ident $semantics:literal;)+) => {{
+                let op = &ops[index];
+                match op.opcode {
+                    $(Opcode::$variant => go_on!($flow op $mnemonic),)+
+                }
+            }};
+        }
         let exit = loop {
-            let op = &ops[index];
             if W::ACTIVE {
                 watch.before(&code.traced(index, &frame, gas));
             }
-            let flow = execute(&mut frame, op);
-            if W::ACTIVE && !matches!(flow, Flow::Stop(_) | Flow::Jump(NO_TARGET)) {
-                watch.after(&code.traced(index, &frame, gas));
-            }
-            let target = match flow {
-                Flow::Next => {
-                    index += 1;
-                    continue;
-                }
-                Flow::Fall => index + 1,
-                Flow::Jump(NO_TARGET) => break Exit::Panic,
-                Flow::Jump(target) => target as usize,
-                Flow::Stop(exit) => break exit,
-            };
-            index = target;
-            let cost = u64::from(ops[target].cost());
-            if gas < cost {
-                self.charged = false;
-                break Exit::OutOfGas;
-            }
-            gas -= cost;
+            for_each_op!(run_one);
         };
         let broken = frame.broken.take();
         self.gas = gas;
