@@ -36,9 +36,11 @@ MSG
 }
 
 need_rust() {
-    # rustup's folder is on the PATH of login shells only.
-    if ! has cargo && [ -x "${CARGO_HOME:-${HOME:-}/.cargo}/bin/cargo" ]; then
-        PATH="${CARGO_HOME:-${HOME:-}/.cargo}/bin:$PATH"
+    # rustup's folder is on the PATH of login shells only. It goes first: the guests' toolchain
+    # brings another cargo, without lints.
+    local rustup_bin=${CARGO_HOME:-${HOME:-}/.cargo}/bin
+    if [ -x "$rustup_bin/cargo" ] && [[ ":$PATH:" != *":$rustup_bin:"* ]]; then
+        PATH="$rustup_bin:$PATH"
     fi
     if ! has cargo || ! has rustc; then
         printf 'error: no Rust toolchain: cargo and rustc are not on the PATH\n' >&2
