@@ -1,5 +1,7 @@
 //! Turning values into records.
 
+use std::collections::HashSet;
+
 use crate::cap::Cap;
 use crate::cnode::Root;
 use crate::error::StoreError;
@@ -167,6 +169,9 @@ pub fn persist(
     let id = cap.id();
     let mut found = Vec::new();
     Item::below(cap, &mut found);
+    // Equal values need not be the same handle. Only asked whether it contains an id, never
+    // listed: its order does not matter.
+    let mut written = HashSet::new();
     // Each item comes up twice: its children are pushed above it the first time, its record is
     // written the second time.
     let mut stack: Vec<_> = found.drain(..).map(|item| (item, false)).collect();
@@ -175,8 +180,14 @@ pub fn persist(
         if mark.is(store_number) {
             continue;
         }
+        let id = item.reference().id;
+        if written.contains(&id) {
+            mark.set(store_number);
+            continue;
+        }
         if has_children_done {
-            sink(item.reference().id, item.encode()?);
+            sink(id, item.encode()?);
+            written.insert(id);
             mark.set(store_number);
             continue;
         }
