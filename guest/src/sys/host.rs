@@ -1,0 +1,423 @@
+//! An in-memory kernel for tests on the host: one Instance's table, with the host calls
+//! acting on it.
+//!
+//! It judges no gas, prices, quota or roles, and starts no other programs: `call` answers
+//! `Denied`. Each thread has a kernel of its own.
+
+extern crate std;
+
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::cell::RefCell;
+use std::thread_local;
+
+use jar_abi::{Kind, Status, slots};
+
+use crate::{BlockInfo, Scope};
+
+/// What a slot can hold here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cap {
+    /// Bytes.
+    Data(Vec<u8>),
+    /// A table.
+    CNode(BTreeMap<Vec<u8>, Cap>),
+    /// An Instance of the kernel's own, by name.
+    Native(&'static str),
+    /// A type, by name of the native Instance.
+    Type(&'static str),
+}
+
+/// An item appended by `slot_emit`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Emitted {
+    /// 0 Transact, 1 Dispatch.
+    pub kind: u64,
+    /// The endpoint the item is for.
+    pub endpoint: u8,
+    /// Its payload.
+    pub payload: Vec<u8>,
+    /// SCALE `Vec<(item, attestation)>`.
+    pub picks: Vec<u8>,
+}
+
+/// The state of the in-memory kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct World {
+    /// The Instance's table.
+    pub table: BTreeMap<Vec<u8>, Cap>,
+    /// Attestations at hand, in order: key, scope, blob. An `attest` takes the next one if
+    /// it matches.
+    pub attestations: Vec<([u8; 32], Scope, Vec<u8>)>,
+    /// What `block_info` answers.
+    pub block: Option<BlockInfo>,
+    /// The score given.
+    pub score: Option<u64>,
+    /// Blocks declared final.
+    pub finalized: Vec<[u8; 32]>,
+    /// Lines logged: level and text.
+    pub logs: Vec<(u64, String)>,
+    /// Records emitted: topic and data.
+    pub records: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Items appended to the aggregation slot.
+    pub emitted: Vec<Emitted>,
+    recorded: u32,
+}
+
+impl World {
+    /// A table as at genesis: with the Attestation and Consensus capabilities.
+    pub fn genesis() -> World {
+        let native = |slot: u8, name| (alloc::vec![slot], Cap::Native(name));
+        World {
+            table: BTreeMap::from([
+                native(slots::ATTESTATION, "Attestation"),
+                native(slots::CONSENSUS, "Consensus"),
+            ]),
+            ..World::default()
+        }
+    }
+
+    /// Puts bytes into slot 0, as the payload of the next call.
+    pub fn set_payload(&mut self, bytes: &[u8]) {
+        self.table
+            .insert(alloc::vec![slots::SCRATCH], Cap::Data(bytes.to_vec()));
+    }
+
+    /// Takes what a call left in slot 0.
+    pub fn take_result(&mut self) -> Option<Vec<u8>> {
+        match self.table.remove(&alloc::vec![slots::SCRATCH]) {
+            Some(Cap::Data(bytes)) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    fn get(&self, path: &[Vec<u8>]) -> Result<&Cap, Status> {
+        let (last, parents) = path.split_last().ok_or(Status::Invalid)?;
+        let mut table = &self.table;
+        for key in parents {
+            match table.get(key).ok_or(Status::Empty)? {
+                Cap::CNode(inner) => table = inner,
+                _ => return Err(Status::WrongKind),
+            }
+        }
+        table.get(last).ok_or(Status::Empty)
+    }
+
+    fn parent(&mut self, path: &[Vec<u8>]) -> Result<&mut BTreeMap<Vec<u8>, Cap>, Status> {
+        let (_, parents) = path.split_last().ok_or(Status::Invalid)?;
+        let mut table = &mut self.table;
+        for key in parents {
+            match table.get_mut(key).ok_or(Status::Empty)? {
+                Cap::CNode(inner) => table = inner,
+                _ => return Err(Status::WrongKind),
+            }
+        }
+        Ok(table)
+    }
+
+    fn put(&mut self, path: &[Vec<u8>], cap: Cap) -> Result<u64, Status> {
+        let key = path.last().cloned().ok_or(Status::Invalid)?;
+        let table = self.parent(path)?;
+        if table.contains_key(&key) {
+            return Err(Status::Occupied);
+        }
+        table.insert(key, cap);
+        Ok(0)
+    }
+
+    fn remove(&mut self, path: &[Vec<u8>]) -> Result<Cap, Status> {
+        let key = path.last().cloned().ok_or(Status::Invalid)?;
+        self.parent(path)?.remove(&key).ok_or(Status::Empty)
+    }
+
+    fn bytes(&self, path: &[Vec<u8>]) -> Result<&[u8], Status> {
+        match self.get(path)? {
+            Cap::Data(bytes) => Ok(bytes),
+            _ => Err(Status::WrongKind),
+        }
+    }
+
+    fn authority(&self, path: &[Vec<u8>], name: &str) -> Result<(), Status> {
+        match self.get(path)? {
+            Cap::Native(native) if *native == name => Ok(()),
+            _ => Err(Status::WrongKind),
+        }
+    }
+}
+
+thread_local! {
+    static WORLD: RefCell<World> = RefCell::new(World::genesis());
+}
+
+/// Looks at, or changes, this thread's kernel.
+pub fn with<T>(f: impl FnOnce(&mut World) -> T) -> T {
+    WORLD.with(|world| f(&mut world.borrow_mut()))
+}
+
+/// Starts this thread's kernel afresh.
+pub fn reset() {
+    with(|world| *world = World::genesis());
+}
+
+fn code(result: Result<u64, Status>) -> i64 {
+    match result {
+        Ok(value) => value as i64,
+        Err(status) => status as i64,
+    }
+}
+
+/// The host calls; the same functions as in a guest.
+pub(crate) mod calls {
+    use std::panic;
+
+    use blake2::{Blake2b, Digest, digest::consts::U32};
+    use jar_abi::{ATTEST_ABSENT, ATTEST_RECORDED, HashAlgorithm};
+    use parity_scale_codec::{Decode, Encode};
+
+    use super::*;
+    use crate::Path;
+
+    fn digest(algorithm: HashAlgorithm, bytes: &[u8]) -> [u8; 32] {
+        match algorithm {
+            HashAlgorithm::Blake2b256 => Blake2b::<U32>::digest(bytes).into(),
+            HashAlgorithm::Sha256 => sha2::Sha256::digest(bytes).into(),
+            HashAlgorithm::Keccak256 => sha3::Keccak256::digest(bytes).into(),
+        }
+    }
+
+    pub(crate) fn copy(src: &Path, dst: &Path) -> i64 {
+        with(|w| {
+            code(
+                w.get(&src.keys())
+                    .cloned()
+                    .and_then(|cap| w.put(&dst.keys(), cap)),
+            )
+        })
+    }
+
+    pub(crate) fn move_(src: &Path, dst: &Path) -> i64 {
+        with(|w| {
+            let moved = w
+                .get(&src.keys())
+                .cloned()
+                .and_then(|cap| w.put(&dst.keys(), cap));
+            code(moved.and_then(|_| w.remove(&src.keys())).map(|_| 0))
+        })
+    }
+
+    pub(crate) fn drop(slot: &Path) -> i64 {
+        with(|w| code(w.remove(&slot.keys()).map(|_| 0)))
+    }
+
+    pub(crate) fn mint_cnode(dst: &Path) -> i64 {
+        with(|w| code(w.put(&dst.keys(), Cap::CNode(BTreeMap::new()))))
+    }
+
+    pub(crate) fn kind(slot: &Path) -> (i64, u64) {
+        with(|w| match w.get(&slot.keys()) {
+            Ok(Cap::Data(bytes)) => (Kind::Data as i64, bytes.len() as u64),
+            Ok(Cap::CNode(_)) => (Kind::CNode as i64, 0),
+            Ok(Cap::Native(_)) => (Kind::Instance as i64, 0),
+            Ok(Cap::Type(_)) => (Kind::Type as i64, 0),
+            Err(status) => (status as i64, 0),
+        })
+    }
+
+    pub(crate) fn next_key(cnode: &Path, key: &[u8], out: &mut [u8; 32]) -> i64 {
+        let place = |key: &[u8]| digest(HashAlgorithm::Blake2b256, key);
+        with(|w| {
+            let table = match w.get(&cnode.keys()) {
+                Ok(Cap::CNode(table)) => table,
+                Ok(_) => return Status::WrongKind as i64,
+                Err(status) => return status as i64,
+            };
+            let after = (!key.is_empty()).then(|| place(key));
+            let later = table.keys().map(|k| (place(k), k));
+            match later.filter(|(at, _)| after.is_none_or(|a| *at > a)).min() {
+                Some((_, next)) => {
+                    out[..next.len()].copy_from_slice(next);
+                    next.len() as i64
+                }
+                None => Status::Empty as i64,
+            }
+        })
+    }
+
+    pub(crate) fn same_type(a: &Path, b: &Path) -> i64 {
+        let name = |cap: &Cap| match cap {
+            Cap::Native(name) | Cap::Type(name) => Ok(*name),
+            _ => Err(Status::WrongKind),
+        };
+        with(|w| {
+            let a = w.get(&a.keys()).and_then(name);
+            let b = w.get(&b.keys()).and_then(name);
+            code(a.and_then(|a| b.map(|b| u64::from(a == b))))
+        })
+    }
+
+    pub(crate) fn type_of(src: &Path, dst: &Path) -> i64 {
+        with(|w| match w.get(&src.keys()) {
+            Ok(Cap::Native(name)) => {
+                let name = *name;
+                code(w.put(&dst.keys(), Cap::Type(name)))
+            }
+            Ok(_) => Status::WrongKind as i64,
+            Err(status) => status as i64,
+        })
+    }
+
+    pub(crate) fn read_data(slot: &Path, out: &mut [u8], offset: u64) -> i64 {
+        with(|w| {
+            let bytes = match w.bytes(&slot.keys()) {
+                Ok(bytes) => bytes,
+                Err(status) => return status as i64,
+            };
+            let Some(rest) = usize::try_from(offset).ok().and_then(|at| bytes.get(at..)) else {
+                return Status::Range as i64;
+            };
+            let len = rest.len().min(out.len());
+            out[..len].copy_from_slice(&rest[..len]);
+            len as i64
+        })
+    }
+
+    pub(crate) fn mint_data(bytes: &[u8], dst: &Path) -> i64 {
+        with(|w| code(w.put(&dst.keys(), Cap::Data(bytes.to_vec()))))
+    }
+
+    pub(crate) fn call(_slot: &Path, _endpoint: u8, _arguments: [u64; 4]) -> (u64, u64) {
+        (
+            Status::Denied as i64 as u64,
+            jar_abi::CallStatus::Refused as u64,
+        )
+    }
+
+    pub(crate) fn attest(slot: &Path, key: &[u8; 32], blob: &[u8], scope: &[u8]) -> i64 {
+        with(|w| {
+            if let Err(status) = w.authority(&slot.keys(), "Attestation") {
+                return status as i64;
+            }
+            let Ok(scope) = Scope::decode(&mut &scope[..]) else {
+                return Status::Invalid as i64;
+            };
+            let wanted = (*key, scope, blob.to_vec());
+            if w.attestations.first() == Some(&wanted) {
+                w.attestations.remove(0);
+                return ATTEST_RECORDED as i64;
+            }
+            ATTEST_ABSENT as i64
+        })
+    }
+
+    pub(crate) fn block_info(out: &mut [u8; 88]) {
+        if let Some(block) = with(|w| w.block.clone()) {
+            out.copy_from_slice(&block.encode());
+        }
+    }
+
+    pub(crate) fn score(slot: &Path, score: u64) -> i64 {
+        with(|w| {
+            code(w.authority(&slot.keys(), "Consensus").map(|()| {
+                w.score = Some(score);
+                0
+            }))
+        })
+    }
+
+    pub(crate) fn finalize(slot: &Path, block: &[u8; 32]) -> i64 {
+        with(|w| {
+            code(w.authority(&slot.keys(), "Consensus").map(|()| {
+                w.finalized.push(*block);
+                0
+            }))
+        })
+    }
+
+    pub(crate) fn slot_read(item: u32, dst: &Path) -> i64 {
+        with(|w| {
+            let Some(item) = w.emitted.get(item as usize) else {
+                return Status::Range as i64;
+            };
+            let none: Vec<([u8; 32], Scope, [u8; 32])> = Vec::new();
+            let bytes = (item.kind as u8, item.endpoint, &item.payload, none).encode();
+            code(w.put(&dst.keys(), Cap::Data(bytes)))
+        })
+    }
+
+    pub(crate) fn slot_emit(kind: u64, endpoint: u8, payload: &Path, picks: &[u8]) -> i64 {
+        with(|w| {
+            let payload = match w.bytes(&payload.keys()) {
+                Ok(bytes) => bytes.to_vec(),
+                Err(status) => return status as i64,
+            };
+            w.emitted.push(Emitted {
+                kind,
+                endpoint,
+                payload,
+                picks: picks.to_vec(),
+            });
+            0
+        })
+    }
+
+    pub(crate) fn slot_keep(bitmap: &[u8]) -> i64 {
+        with(|w| {
+            if bitmap.len() != w.emitted.len().div_ceil(8) {
+                return Status::Range as i64;
+            }
+            let mut i = 0;
+            w.emitted.retain(|_| {
+                i += 1;
+                bitmap[(i - 1) / 8] >> ((i - 1) % 8) & 1 == 1
+            });
+            0
+        })
+    }
+
+    pub(crate) fn slot_clear() -> i64 {
+        with(|w| w.emitted.clear());
+        0
+    }
+
+    pub(crate) fn gas_left() -> u64 {
+        u64::MAX
+    }
+
+    pub(crate) fn log(level: u64, text: &[u8]) {
+        with(|w| {
+            w.logs
+                .push((level, String::from_utf8_lossy(text).into_owned()))
+        });
+    }
+
+    pub(crate) fn emit(topic: &[u8], data: &Path) -> i64 {
+        with(|w| match w.bytes(&data.keys()) {
+            Ok(bytes) => {
+                let record = (topic.to_vec(), bytes.to_vec());
+                w.records.push(record);
+                0
+            }
+            Err(status) => status as i64,
+        })
+    }
+
+    pub(crate) fn hash(algorithm: u64, bytes: &[u8], out: &mut [u8; 32]) {
+        if let Some(algorithm) = HashAlgorithm::from_number(algorithm) {
+            *out = digest(algorithm, bytes);
+        }
+    }
+
+    /// Ends the call as a fault: a panic that a test can catch.
+    pub(crate) fn trap() -> ! {
+        panic::resume_unwind(alloc::boxed::Box::new("the guest faulted"))
+    }
+
+    pub(crate) fn recorded() -> u32 {
+        with(|w| w.recorded)
+    }
+
+    pub(crate) fn set_recorded(count: u32) {
+        with(|w| w.recorded = count);
+    }
+}
