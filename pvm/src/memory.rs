@@ -92,6 +92,7 @@ pub(crate) struct PagedMemory {
     loads: [Translation; CACHE_LEN],
     /// Only pages that are owned and marked written.
     stores: [Translation; CACHE_LEN],
+    fault: Option<Fault>,
 }
 
 impl PagedMemory {
@@ -104,6 +105,7 @@ impl PagedMemory {
             written: Vec::new(),
             loads: [NO_TRANSLATION; CACHE_LEN],
             stores: [NO_TRANSLATION; CACHE_LEN],
+            fault: None,
         }
     }
 
@@ -111,30 +113,32 @@ impl PagedMemory {
         &self.map
     }
 
-    /// Loads `N` bytes at `addr`; addresses wrap at 2^32.
+    /// Loads `N` bytes at `addr`; addresses wrap at 2^32. `None` leaves the
+    /// reason to [`Self::take_fault`], which keeps it out of the fast path.
     #[inline(always)]
-    pub(crate) fn load<const N: usize>(&mut self, addr: u32) -> Result<[u8; N], Fault> {
+    pub(crate) fn load<const N: usize>(&mut self, addr: u32) -> Option<[u8; N]> {
         let (page, offset) = (addr / PAGE_SIZE, addr as usize % PAGE_LEN);
         let cached = self.loads[line(page)];
         if cached.page == page && offset <= PAGE_LEN - N {
             let bytes = self.bytes(cached.page_ref);
             if let Some(bytes) = bytes[offset..].first_chunk::<N>() {
-                return Ok(*bytes);
+                return Some(*bytes);
             }
         }
         self.load_slow(addr)
     }
 
-    /// Stores `bytes` at `addr`, all or none; addresses wrap at 2^32.
+    /// Stores `bytes` at `addr`, all or none; addresses wrap at 2^32. `None` as
+    /// for [`Self::load`].
     #[inline(always)]
-    pub(crate) fn store<const N: usize>(&mut self, addr: u32, bytes: [u8; N]) -> Result<(), Fault> {
+    pub(crate) fn store<const N: usize>(&mut self, addr: u32, bytes: [u8; N]) -> Option<()> {
         let (page, offset) = (addr / PAGE_SIZE, addr as usize % PAGE_LEN);
         let cached = self.stores[line(page)];
         if cached.page == page && offset <= PAGE_LEN - N {
             let page = &mut self.owned[cached.page_ref.index()];
             if let Some(place) = page[offset..].first_chunk_mut::<N>() {
                 *place = bytes;
-                return Ok(());
+                return Some(());
             }
         }
         self.store_slow(addr, bytes)
@@ -142,7 +146,26 @@ impl PagedMemory {
 
     #[cold]
     #[inline(never)]
-    fn load_slow<const N: usize>(&mut self, addr: u32) -> Result<[u8; N], Fault> {
+    fn load_slow<const N: usize>(&mut self, addr: u32) -> Option<[u8; N]> {
+        self.load_bytes(addr)
+            .map_err(|fault| self.fault = Some(fault))
+            .ok()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn store_slow<const N: usize>(&mut self, addr: u32, bytes: [u8; N]) -> Option<()> {
+        self.store_bytes(addr, bytes)
+            .map_err(|fault| self.fault = Some(fault))
+            .ok()
+    }
+
+    /// Why the last load or store gave `None`.
+    pub(crate) fn take_fault(&mut self) -> Option<Fault> {
+        self.fault.take()
+    }
+
+    fn load_bytes<const N: usize>(&mut self, addr: u32) -> Result<[u8; N], Fault> {
         let split = self.split(addr, N, Access::Read)?;
         let mut out = [0; N];
         self.copy_out(addr, &mut out[..split])?;
@@ -150,9 +173,7 @@ impl PagedMemory {
         Ok(out)
     }
 
-    #[cold]
-    #[inline(never)]
-    fn store_slow<const N: usize>(&mut self, addr: u32, bytes: [u8; N]) -> Result<(), Fault> {
+    fn store_bytes<const N: usize>(&mut self, addr: u32, bytes: [u8; N]) -> Result<(), Fault> {
         let split = self.split(addr, N, Access::ReadWrite)?;
         // Both pages are had before either changes.
         self.own(addr / PAGE_SIZE)?;

@@ -443,6 +443,56 @@ fn the_host_reads_and_writes_what_the_guest_may() {
     });
 }
 
+/// φ2 := [φ1]; [φ1] := φ3; φ4 := [φ1].
+fn load_store_load() -> Program {
+    program(&[
+        rri(Opcode::LoadIndU64, 2, 1, 0),
+        rri(Opcode::StoreIndU64, 3, 1, 0),
+        rri(Opcode::LoadIndU64, 4, 1, 0),
+    ])
+}
+
+#[test]
+fn a_load_sees_the_store_before_it() {
+    let sourced = Region {
+        backing: Backing::Source(source()),
+        ..region(0x10000, 3, Access::ReadWrite)
+    };
+    let mut rig = rig(
+        load_store_load(),
+        vec![sourced, region(0x20000, 2, Access::ReadWrite)],
+    );
+    for (address, before) in [
+        (0x10008, 0x0707_0707_0707_0707),
+        (0x10ff0, 0x0707_0707_0707_0707),
+        (0x11004, 0x0808_0808_0808),
+        (0x12000, 0),
+        (0x20000, 0),
+        (0x20ffc, 0),
+    ] {
+        rig.set_pc(0, false);
+        rig.set_reg(1, address);
+        rig.set_reg(3, address * 0x1_0001);
+        let state = rig.run();
+        assert_eq!((state.regs[2], state.regs[4]), (before, address * 0x1_0001));
+        // What the host writes is seen as well.
+        rig.each(|machine| machine.write(address as u32, &[9; 8]).unwrap());
+        rig.set_pc(0, false);
+        assert_eq!(rig.run().regs[2], 0x0909_0909_0909_0909);
+    }
+}
+
+#[test]
+fn a_page_read_before_stays_read_only() {
+    let mut rig = rig(load_store_load(), vec![region(0x10000, 1, Access::Read)]);
+    rig.set_reg(1, 0x10000);
+    for _ in 0..2 {
+        let state = rig.run();
+        assert_eq!((state.exit, state.pc), (Exit::PageFault(0x10000), 2));
+        assert!(state.written.is_empty());
+    }
+}
+
 struct Broken;
 
 impl PageSource for Broken {

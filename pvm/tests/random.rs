@@ -6,7 +6,7 @@ mod common;
 use std::sync::Arc;
 
 use common::{Rig, State, region};
-use jar_isa::{Instruction, Opcode};
+use jar_isa::{Format, Instruction, Opcode};
 use jar_pvm::{
     Access, Exit, GasModel, Hook, Interpreter, Machine, MemoryMap, Program, Region, Traced,
     disassemble,
@@ -22,43 +22,116 @@ fn layout() -> Vec<Region> {
     ]
 }
 
-/// Values that make jumps land, addresses hit pages, arithmetic meet its edges.
+/// Registers that start with addresses and are seldom overwritten.
+const BASES: u8 = 4;
+
+/// Values that make jumps through the table land, and arithmetic meet its edges.
 fn value() -> impl Strategy<Value = u64> {
     prop_oneof![
         0..40u64,
-        0x0fff0..0x15000u64,
-        0xffff_efffu64..=0xffff_ffff,
         Just(u64::MAX),
         Just(1 << 63),
         Just(0x8000_0000),
+        Just(0xffff_0000),
         any::<u64>(),
     ]
 }
 
+/// Mostly well inside writable pages, else around the edges.
+fn address() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        6 => 0x10100..0x11f00u64,
+        2 => 0x12000..0x13000u64,
+        2 => 0x14000..0x15000u64,
+        1 => 0x0ffe0..0x15020u64,
+        1 => 0xffff_efe0u64..=0xffff_ffff,
+    ]
+}
+
+/// An instruction whose offset, if it has one, stands for the number of a block.
 fn instruction() -> impl Strategy<Value = Instruction> {
-    let small = || prop_oneof![-40..40i64, any::<i32>().prop_map(i64::from)];
-    let address = (0x0fff0..0x15000i64).boxed();
-    let immediate = prop_oneof![small(), address];
-    let opcode = proptest::sample::select(Opcode::ALL);
-    (opcode, 0..13u8, 0..13u8, 0..13u8, immediate, small()).prop_map(
-        |(opcode, ra, rb, rd, x, y)| Instruction {
-            opcode,
-            ra,
-            rb,
-            rd,
-            x: x as u64,
-            y: y as u64,
+    let calm: Vec<Opcode> = Opcode::ALL
+        .iter()
+        .copied()
+        .filter(|o| !o.is_terminator())
+        .collect();
+    let jumps: Vec<Opcode> = Opcode::ALL
+        .iter()
+        .copied()
+        .filter(|o| o.is_branch() || *o == Opcode::Fallthrough)
+        .collect();
+    let opcode = prop_oneof![
+        80 => proptest::sample::select(calm),
+        20 => proptest::sample::select(jumps),
+        4 => proptest::sample::select(Opcode::ALL),
+    ];
+    let register = || prop_oneof![9 => BASES..13u8, 1 => 0..13u8];
+    let immediate = || prop_oneof![4 => -40..40i64, 1 => any::<i32>().prop_map(i64::from)];
+    let operands = (register(), register(), register(), 0..BASES, address());
+    (opcode, operands, immediate(), immediate()).prop_map(
+        |(opcode, (ra, rb, rd, base, address), x, y)| {
+            let mut out = Instruction {
+                opcode,
+                ra,
+                rb,
+                rd,
+                x: x as u64,
+                y: y as u64,
+            };
+            let units = opcode.cost().units;
+            if units.load + units.store > 0 {
+                match opcode.format() {
+                    Format::RRI => out.rb = base,
+                    Format::RII => out.ra = base,
+                    _ => out.x = address as i32 as i64 as u64,
+                }
+            }
+            out
         },
     )
 }
 
-/// Valid instructions with some bytes and bits turned over, or noise.
+/// Turns block numbers into offsets. Lengths and offsets depend on each other;
+/// what hasn't settled after a few rounds is a bad jump.
+fn link(list: &[Instruction], table: &[u32]) -> Program {
+    let mut linked = list.to_vec();
+    for _ in 0..4 {
+        let (mut pcs, mut blocks, mut code) = (vec![], vec![0], vec![]);
+        for instruction in &linked {
+            pcs.push(code.len() as i64);
+            instruction
+                .encode(&mut code)
+                .expect("the instruction has a byte form");
+            if instruction.opcode.is_terminator() {
+                blocks.push(code.len() as i64);
+            }
+        }
+        blocks.pop();
+        for ((new, old), pc) in linked.iter_mut().zip(list).zip(pcs) {
+            let Some(number) = old.offset().filter(|_| !blocks.is_empty()) else {
+                continue;
+            };
+            let target = blocks[number.unsigned_abs() as usize % blocks.len()];
+            let place = if new.opcode.format() == Format::RIO {
+                &mut new.y
+            } else {
+                &mut new.x
+            };
+            *place = (target - pc) as u64;
+        }
+    }
+    common::program_with_table(&linked, table)
+}
+
+/// Whole programs, some with a few bytes and bits turned over, or noise.
 fn any_program() -> impl Strategy<Value = Program> {
-    let list = prop::collection::vec(instruction(), 1..60);
-    let changes = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4);
+    let list = prop::collection::vec(instruction(), 1..120);
+    let change = || prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..3);
     let table = prop::collection::vec(0..200u32, 0..20);
-    let mutated = (list, table, changes.clone(), changes).prop_map(|(list, table, code, mask)| {
-        let program = common::program_with_table(&list, &table);
+    let whole = (list, table)
+        .prop_map(|(list, table)| link(&list, &table))
+        .boxed();
+    let mutated = (whole.clone(), change(), change()).prop_map(|(program, code, mask)| {
         let (mut bytes, mut bits) = (program.code().to_vec(), program.bitmask().to_vec());
         for (at, byte) in code {
             *at.get_mut(&mut bytes) = byte;
@@ -67,7 +140,7 @@ fn any_program() -> impl Strategy<Value = Program> {
             *at.get_mut(&mut bits) ^= 1 << (bit % 8);
         }
         bits[0] |= 1;
-        Program::new(bytes, bits, table).unwrap()
+        Program::new(bytes, bits, program.jump_table().to_vec()).unwrap()
     });
     let noise = prop::collection::vec(any::<(u8, bool)>(), 1..200).prop_map(|bytes| {
         let mut bits = vec![0u8; bytes.len().div_ceil(8)];
@@ -81,7 +154,7 @@ fn any_program() -> impl Strategy<Value = Program> {
         )
         .unwrap()
     });
-    prop_oneof![3 => mutated, 1 => noise]
+    prop_oneof![6 => whole, 3 => mutated, 1 => noise]
 }
 
 fn model() -> impl Strategy<Value = GasModel> {
@@ -96,12 +169,14 @@ struct Start {
 }
 
 fn start() -> impl Strategy<Value = Start> {
-    let pc = prop_oneof![4 => Just(0u32), 1 => 0..200u32, 1 => any::<u32>()];
-    (prop::array::uniform13(value()), pc, 0..5000u64).prop_map(|(regs, pc, gas)| Start {
-        regs,
-        pc,
-        gas,
-    })
+    let pc = prop_oneof![8 => Just(0u32), 1 => 0..200u32, 1 => any::<u32>()];
+    let bases = prop::collection::vec(address(), usize::from(BASES));
+    (prop::array::uniform13(value()), bases, pc, 0..5000u64).prop_map(
+        |(mut regs, bases, pc, gas)| {
+            regs[..bases.len()].copy_from_slice(&bases);
+            Start { regs, pc, gas }
+        },
+    )
 }
 
 fn rig(program: &Program, model: GasModel, start: &Start) -> Rig {

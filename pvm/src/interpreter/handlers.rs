@@ -72,15 +72,16 @@ impl Frame<'_> {
 
     #[cold]
     #[inline(never)]
-    fn fault(&mut self, fault: Fault) {
-        self.exit = match fault {
-            Fault::Panic => Exit::Panic,
-            Fault::Page(address) => Exit::PageFault(address),
-            Fault::Source(error) => {
+    fn fault(&mut self) -> Step {
+        self.exit = match self.memory.take_fault() {
+            Some(Fault::Page(address)) => Exit::PageFault(address),
+            Some(Fault::Source(error)) => {
                 self.broken = Some(error);
                 Exit::Panic
             }
+            Some(Fault::Panic) | None => Exit::Panic,
         };
+        Err(Stopped)
     }
 
     #[inline(always)]
@@ -91,11 +92,8 @@ impl Frame<'_> {
         extend: impl Fn([u8; N]) -> u64,
     ) -> Step {
         match self.memory.load(address as u32) {
-            Ok(bytes) => self.set(register, extend(bytes)),
-            Err(fault) => {
-                self.fault(fault);
-                Err(Stopped)
-            }
+            Some(bytes) => self.set(register, extend(bytes)),
+            None => self.fault(),
         }
     }
 
@@ -104,11 +102,8 @@ impl Frame<'_> {
         let mut bytes = [0; N];
         bytes.copy_from_slice(&value.to_le_bytes()[..N]);
         match self.memory.store(address as u32, bytes) {
-            Ok(()) => Ok(()),
-            Err(fault) => {
-                self.fault(fault);
-                Err(Stopped)
-            }
+            Some(()) => Ok(()),
+            None => self.fault(),
         }
     }
 

@@ -55,12 +55,8 @@ impl InterpreterMachine {
         let Some(index) = self.index else {
             return Ok(self.run_stray());
         };
-        let mut index = index as usize;
-        if self.called {
-            // A host call ends no block, so the operation behind it is paid.
-            index += 1;
-            self.called = false;
-        }
+        // A host call ends no block, so the operation behind it is paid.
+        let index = index as usize + usize::from(self.called);
         if !self.charged {
             let cost = u64::from(self.code.cost_around(index as u32));
             if self.gas < cost {
