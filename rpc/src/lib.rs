@@ -9,6 +9,7 @@ pub mod client;
 pub mod errors;
 pub mod methods;
 pub mod params;
+pub mod proof;
 pub mod server;
 pub mod types;
 

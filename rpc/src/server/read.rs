@@ -205,18 +205,18 @@ impl Context {
             key: Bytes(step.key.as_ref().to_vec()),
             siblings: step.proof.siblings.into_iter().map(Fixed).collect(),
             end: match step.proof.end {
-                jar_cap::End::Leaf { key_hash, cap } => ProofEnd::Leaf {
+                jar_cap::proof::End::Leaf { key_hash, cap } => ProofEnd::Leaf {
                     key_hash: Fixed(key_hash),
                     cap: Fixed(cap),
                 },
-                jar_cap::End::Empty => ProofEnd::Empty,
+                jar_cap::proof::End::Empty => ProofEnd::Empty,
             },
             trie_root: step.trie_root.map(Fixed),
         };
         Ok(StateProof {
             block: Fixed(proof.block),
             header: (&proof.header).into(),
-            state_root: Fixed(proof.state_root),
+            state_root: Fixed(proof.header.state_root),
             instance: InstanceInfo {
                 type_id: Fixed(proof.type_id),
                 image: Fixed(proof.image),

@@ -1,0 +1,252 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Where a client looks for a node.
+pub const RPC_URL: &str = "http://127.0.0.1:9933";
+
+/// A validator daemon whose chains are programs.
+#[derive(Debug, Parser)]
+#[command(name = "jar-node", version, max_term_width = 100)]
+pub struct Cli {
+    /// Flags of the node itself.
+    #[command(flatten)]
+    pub node: NodeFlags,
+    /// What to do instead of running the node.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// How logs look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Human,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Flags of the node; each may also stand in the config file (`data_dir = "…"`) or in the
+/// environment (`JAR_DATA_DIR=…`).
+#[derive(Clone, Debug, Default, Args)]
+pub struct NodeFlags {
+    /// The chain: a spec file, or the name of a built-in chain (dev)
+    #[arg(long, value_name = "FILE|NAME")]
+    pub chain: Option<String>,
+    /// Where the chain is kept [default: ~/.local/share/jar/<chain id>]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Address of the JSON-RPC server, HTTP and WebSocket [default: 127.0.0.1:9933]
+    #[arg(long, value_name = "ADDR")]
+    pub rpc_listen: Option<SocketAddr>,
+    /// Address for other nodes (not supported yet)
+    #[arg(long, value_name = "ADDR")]
+    pub p2p_listen: Option<String>,
+    /// Address of /metrics and /health, or `off` [default: 127.0.0.1:9615]
+    #[arg(long, value_name = "ADDR|off")]
+    pub metrics_listen: Option<String>,
+    /// What runs programs: auto, interpreter, recompiler (not supported yet) [default: auto]
+    #[arg(long, value_name = "ENGINE")]
+    pub engine: Option<String>,
+    /// How logs look: human, json [default: human]
+    #[arg(long, value_name = "FORMAT")]
+    pub log: Option<LogFormat>,
+    /// What is logged, as info or info,guest=debug [default: info]
+    #[arg(long, visible_alias = "log-filter", value_name = "FILTER")]
+    pub log_level: Option<String>,
+    /// Sign with the well-known validator key of this name; on development chains only
+    #[arg(long, value_name = "NAME")]
+    pub dev_key: Vec<String>,
+    /// A TOML file of these settings [env: JAR_CONFIG]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// Everything but running the node.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check, show or write chain specs
+    #[command(subcommand)]
+    ChainSpec(ChainSpec),
+    /// Build or show Images, the programs of chains
+    #[command(subcommand)]
+    Image(Image),
+    /// Use the token chain
+    #[command(subcommand)]
+    Token(Token),
+    /// Measure this machine
+    #[command(subcommand)]
+    Bench(Bench),
+    /// Show the settings
+    #[command(subcommand)]
+    Config(Config),
+    /// Print completions of this command line for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Subcommands of `chain-spec`.
+#[derive(Debug, Subcommand)]
+pub enum ChainSpec {
+    /// Say whether a spec and its Image are good
+    Check {
+        /// A spec file, or the name of a built-in chain
+        chain: String,
+        /// Answer as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what a spec says, its genesis payload and Image decoded
+    Inspect {
+        /// A spec file, or the name of a built-in chain
+        chain: String,
+        /// Answer as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write a spec, its Image beside it
+    New(NewSpec),
+}
+
+/// Flags of `chain-spec new`.
+#[derive(Debug, Args)]
+pub struct NewSpec {
+    /// What kind of chain: token
+    #[arg(long, value_name = "NAME")]
+    pub template: String,
+    /// A balance at genesis, of a development wallet or a public key; may be repeated
+    #[arg(long, value_name = "NAME|0xKEY=AMOUNT")]
+    pub balance: Vec<String>,
+    /// A validator, by development key or public key; may be repeated
+    #[arg(long, value_name = "NAME|0xKEY")]
+    pub validator: Vec<String>,
+    /// Name of the chain, for people
+    #[arg(long, default_value = "Development token")]
+    pub name: String,
+    /// Name of the chain, for machines; development keys work on those that start with jar-dev
+    #[arg(long, default_value = "jar-dev")]
+    pub chain_id: String,
+    /// Length of a time slot in milliseconds
+    #[arg(long, default_value_t = 1000)]
+    pub slot_ms: u64,
+    /// Time of slot 0, in milliseconds since the Unix epoch
+    #[arg(long, default_value_t = 1_735_689_600_000)]
+    pub genesis_time_ms: u64,
+    /// Replace a limit or price; may be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub param: Vec<String>,
+    /// Where to write the spec; the Image goes beside it as <template>.image [default: print the
+    /// spec alone]
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+/// Subcommands of `image`.
+#[derive(Debug, Subcommand)]
+pub enum Image {
+    /// Compile a guest crate and transpile it
+    Build {
+        /// The crate's directory
+        dir: PathBuf,
+        /// Where to write the Image [default: <crate name>.image]
+        #[arg(long, short, value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// Answer as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show an Image's endpoints, memory and metadata
+    Inspect {
+        /// An Image file
+        file: PathBuf,
+        /// Answer as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print an Image's instructions
+    Disassemble {
+        /// An Image file
+        file: PathBuf,
+    },
+}
+
+/// Subcommands of `token`.
+#[derive(Debug, Subcommand)]
+pub enum Token {
+    /// Move an amount and wait until it is in a block
+    Transfer {
+        /// A development wallet
+        #[arg(long, value_name = "NAME")]
+        from: String,
+        /// A development wallet, or a public key as 0x hex
+        #[arg(long, value_name = "NAME|0xKEY")]
+        to: String,
+        /// How much
+        #[arg(long)]
+        amount: u64,
+        /// Use this nonce instead of the next one
+        #[arg(long)]
+        nonce: Option<u64>,
+        /// The node
+        #[arg(long, value_name = "URL", default_value = RPC_URL, env = "JAR_RPC")]
+        rpc: String,
+        /// Answer as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show a balance
+    Balance {
+        /// A development wallet, or a public key as 0x hex
+        #[arg(value_name = "NAME|0xKEY")]
+        who: String,
+        /// Ask for a Merkle proof and check it
+        #[arg(long)]
+        proof: bool,
+        /// The node
+        #[arg(long, value_name = "URL", default_value = RPC_URL, env = "JAR_RPC")]
+        rpc: String,
+        /// Answer as JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Subcommands of `bench`.
+#[derive(Debug, Subcommand)]
+pub enum Bench {
+    /// Transfers a second, built and imported, beside signatures a second
+    Transfers {
+        /// How many transfers
+        #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+        count: u64,
+        /// Among how many accounts
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(2..=100_000))]
+        accounts: u64,
+        /// What runs programs: auto, interpreter, recompiler (not supported yet)
+        #[arg(long, default_value = "auto")]
+        engine: String,
+        /// Answer as JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Subcommands of `config`.
+#[derive(Debug, Subcommand)]
+pub enum Config {
+    /// Print every setting and where it comes from
+    Show {
+        /// The same flags as the node's
+        #[command(flatten)]
+        node: Box<NodeFlags>,
+        /// Answer as JSON
+        #[arg(long)]
+        json: bool,
+    },
+}

@@ -1,0 +1,328 @@
+//! Settings: defaults, then the file, then the environment, then flags.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{bail, Context};
+use config::{Environment, File, FileFormat, Source, Value, ValueKind};
+use jar_pvm::EngineKind;
+use serde::{Deserialize, Deserializer};
+
+use crate::cli::{LogFormat, NodeFlags};
+
+/// Every setting with its default; empty ones are unset.
+const DEFAULTS: &[(&str, &str)] = &[
+    ("chain", ""),
+    ("data_dir", ""),
+    ("rpc_listen", "127.0.0.1:9933"),
+    ("p2p_listen", ""),
+    ("metrics_listen", "127.0.0.1:9615"),
+    ("engine", "auto"),
+    ("log", "human"),
+    ("log_level", "info"),
+    ("dev_key", ""),
+    ("rpc_max_request_bytes", "5242880"),
+    ("rpc_max_response_bytes", "33554432"),
+    ("rpc_max_batch", "100"),
+    ("rpc_max_connections", "256"),
+    ("rpc_max_subscriptions", "32"),
+];
+
+/// Variables of the environment that start like settings and are none.
+const OTHER_VARIABLES: &[&str] = &["config", "rpc", "vectors", "bless"];
+const PREFIX: &str = "JAR";
+
+/// All settings of a node.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// A spec file or a built-in chain's name.
+    #[serde(deserialize_with = "unset_if_empty")]
+    pub chain: Option<String>,
+    /// Where the chain is kept.
+    #[serde(deserialize_with = "unset_if_empty")]
+    pub data_dir: Option<String>,
+    /// Address of the JSON-RPC server.
+    pub rpc_listen: SocketAddr,
+    /// Address for other nodes.
+    #[serde(deserialize_with = "unset_if_empty")]
+    pub p2p_listen: Option<String>,
+    /// Address of /metrics and /health.
+    pub metrics_listen: MetricsListen,
+    /// What runs programs.
+    pub engine: String,
+    /// How logs look.
+    pub log: LogFormat,
+    /// What is logged.
+    pub log_level: String,
+    /// Development validators to sign for.
+    #[serde(deserialize_with = "names")]
+    pub dev_key: Vec<String>,
+    /// Bytes of an RPC request.
+    pub rpc_max_request_bytes: u32,
+    /// Bytes of an RPC response.
+    pub rpc_max_response_bytes: u32,
+    /// Requests of an RPC batch.
+    pub rpc_max_batch: u32,
+    /// Open RPC connections.
+    pub rpc_max_connections: u32,
+    /// Subscriptions of an RPC connection.
+    pub rpc_max_subscriptions: u32,
+}
+
+/// An address, or `off`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MetricsListen(pub Option<SocketAddr>);
+
+impl<'de> Deserialize<'de> for MetricsListen {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text == "off" {
+            return Ok(MetricsListen(None));
+        }
+        let address = text.parse().map_err(|_| {
+            serde::de::Error::custom(format!("{text:?} is neither an address nor `off`"))
+        })?;
+        Ok(MetricsListen(Some(address)))
+    }
+}
+
+fn unset_if_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(Some(String::deserialize(deserializer)?).filter(|text| !text.is_empty()))
+}
+
+/// Names in an array, or in a text with commas.
+fn names<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Names {
+        Array(Vec<String>),
+        Text(String),
+    }
+    let names = match Names::deserialize(deserializer)? {
+        Names::Array(names) => names,
+        Names::Text(text) => text.split(',').map(|name| name.trim().to_owned()).collect(),
+    };
+    Ok(names.into_iter().filter(|name| !name.is_empty()).collect())
+}
+
+/// The settings, with each one's value as text and where it comes from.
+#[derive(Clone, Debug)]
+pub struct Merged {
+    /// The settings.
+    pub settings: Settings,
+    /// By name: the value, and the layer it comes from.
+    pub origins: BTreeMap<String, (String, String)>,
+}
+
+/// One layer of settings.
+struct Layer {
+    origin: fn(&str, &Option<PathBuf>) -> String,
+    values: HashMap<String, Value>,
+}
+
+impl Settings {
+    /// The engine's kind.
+    pub fn engine_kind(&self) -> anyhow::Result<EngineKind> {
+        self.engine
+            .parse()
+            .with_context(|| format!("engine {:?}", self.engine))
+    }
+}
+
+/// Merges all layers. `environment` stands in for the process's own in tests.
+pub fn merge(
+    flags: &NodeFlags,
+    environment: Option<HashMap<String, String>>,
+) -> anyhow::Result<Merged> {
+    let variables = environment.clone();
+    let variable = |name: &str| match &variables {
+        Some(variables) => variables.get(name).cloned(),
+        None => std::env::var(name).ok(),
+    };
+    let file = flags
+        .config
+        .clone()
+        .or_else(|| variable("JAR_CONFIG").map(PathBuf::from));
+    let layers = [
+        Layer {
+            origin: |_, _| "default".into(),
+            values: default_layer(),
+        },
+        Layer {
+            origin: |_, file| {
+                let path = file.as_deref().unwrap_or(Path::new(""));
+                format!("file {}", path.display())
+            },
+            values: file.as_deref().map_or(Ok(HashMap::new()), file_layer)?,
+        },
+        Layer {
+            origin: |name, _| format!("environment {PREFIX}_{}", name.to_uppercase()),
+            values: environment_layer(environment)?,
+        },
+        Layer {
+            origin: |name, _| format!("flag --{}", name.replace('_', "-")),
+            values: flag_layer(flags),
+        },
+    ];
+    let mut builder = config::Config::builder();
+    let mut origins = BTreeMap::new();
+    for layer in layers {
+        for (name, value) in layer.values {
+            let origin = (layer.origin)(&name, &file);
+            if !DEFAULTS.iter().any(|(known, _)| *known == name) {
+                bail!("unknown setting {name:?} ({origin}); `jar-node config show` lists all");
+            }
+            origins.insert(name.clone(), (shown(&value), origin));
+            builder = builder.set_override(&name, value)?;
+        }
+    }
+    let settings = builder
+        .build()?
+        .try_deserialize()
+        .map_err(|error| with_origin(&error, &origins))?;
+    Ok(Merged { settings, origins })
+}
+
+/// Adds where a bad value comes from.
+fn with_origin(
+    error: &config::ConfigError,
+    origins: &BTreeMap<String, (String, String)>,
+) -> anyhow::Error {
+    let text = error.to_string();
+    let culprit = origins
+        .iter()
+        .find(|(name, _)| text.contains(&format!("`{name}`")));
+    match culprit {
+        Some((name, (value, origin))) => {
+            anyhow::anyhow!("setting {name} = {value:?} ({origin}): {text}")
+        }
+        None => anyhow::anyhow!("settings: {text}"),
+    }
+}
+
+fn shown(value: &Value) -> String {
+    match &value.kind {
+        ValueKind::Array(items) => {
+            let items: Vec<String> = items.iter().map(shown).collect();
+            items.join(",")
+        }
+        kind => kind.to_string(),
+    }
+}
+
+fn default_layer() -> HashMap<String, Value> {
+    DEFAULTS
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), Value::from(*value)))
+        .collect()
+}
+
+fn file_layer(path: &Path) -> anyhow::Result<HashMap<String, Value>> {
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("cannot read the config file {}", path.display()))?;
+    File::from_str(&text, FileFormat::Toml)
+        .collect()
+        .map(|map| map.into_iter().collect())
+        .with_context(|| format!("config file {}", path.display()))
+}
+
+fn environment_layer(
+    variables: Option<HashMap<String, String>>,
+) -> anyhow::Result<HashMap<String, Value>> {
+    let values = Environment::with_prefix(PREFIX)
+        .prefix_separator("_")
+        .ignore_empty(true)
+        .source(variables.map(|variables| variables.into_iter().collect()))
+        .collect()?;
+    Ok(values
+        .into_iter()
+        .filter(|(name, _)| !OTHER_VARIABLES.contains(&name.as_str()))
+        .collect())
+}
+
+fn flag_layer(flags: &NodeFlags) -> HashMap<String, Value> {
+    let format = flags.log.map(|format| match format {
+        LogFormat::Human => "human".to_owned(),
+        LogFormat::Json => "json".to_owned(),
+    });
+    let path = |path: &PathBuf| path.to_string_lossy().into_owned();
+    let texts = [
+        ("chain", flags.chain.clone()),
+        ("data_dir", flags.data_dir.as_ref().map(path)),
+        ("rpc_listen", flags.rpc_listen.map(|address| address.to_string())),
+        ("p2p_listen", flags.p2p_listen.clone()),
+        ("metrics_listen", flags.metrics_listen.clone()),
+        ("engine", flags.engine.clone()),
+        ("log", format),
+        ("log_level", flags.log_level.clone()),
+        (
+            "dev_key",
+            Some(flags.dev_key.join(",")).filter(|keys| !keys.is_empty()),
+        ),
+    ];
+    texts
+        .into_iter()
+        .filter_map(|(name, text)| Some((name.to_owned(), Value::from(text?))))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(variables: &[(&str, &str)]) -> Option<HashMap<String, String>> {
+        let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Some(variables.iter().map(own).collect())
+    }
+
+    #[test]
+    fn layers_override_in_order() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("jar.toml");
+        let text = "data_dir = \"/file\"\nrpc_listen = \"127.0.0.1:1\"\nlog = \"json\"\ndev_key = [\"a\", \"b\"]\n";
+        std::fs::write(&path, text).expect("written");
+        let flags = NodeFlags {
+            config: Some(path),
+            rpc_listen: Some("127.0.0.1:3".parse().expect("an address")),
+            ..NodeFlags::default()
+        };
+        let variables = environment(&[
+            ("JAR_RPC_LISTEN", "127.0.0.1:2"),
+            ("JAR_DATA_DIR", "/environment"),
+            ("JAR_VECTORS", "/elsewhere"),
+        ]);
+        let merged = merge(&flags, variables).expect("good settings");
+        assert_eq!(merged.settings.rpc_listen.port(), 3);
+        assert_eq!(merged.settings.data_dir.as_deref(), Some("/environment"));
+        assert_eq!(merged.settings.log, LogFormat::Json);
+        assert_eq!(merged.settings.dev_key, ["a", "b"]);
+        assert_eq!(merged.settings.engine, "auto");
+        let origin = |name: &str| merged.origins[name].1.clone();
+        assert_eq!(origin("rpc_listen"), "flag --rpc-listen");
+        assert_eq!(origin("data_dir"), "environment JAR_DATA_DIR");
+        assert!(origin("log").starts_with("file "));
+        assert_eq!(origin("engine"), "default");
+    }
+
+    #[test]
+    fn unknown_and_bad_settings_are_named() {
+        let error = |variables: &[(&str, &str)]| {
+            let merged = merge(&NodeFlags::default(), environment(variables));
+            merged.expect_err("refused").to_string()
+        };
+        assert!(error(&[("JAR_DATADIR", "x")]).contains("datadir"));
+        let bad = error(&[("JAR_RPC_LISTEN", "nowhere")]);
+        assert!(bad.contains("rpc_listen") || bad.contains("socket address"), "{bad}");
+        assert!(error(&[("JAR_METRICS_LISTEN", "on")]).contains("off"));
+    }
+
+    #[test]
+    fn every_default_is_a_setting() {
+        let merged = merge(&NodeFlags::default(), environment(&[])).expect("defaults are good");
+        assert_eq!(merged.origins.len(), DEFAULTS.len());
+        assert_eq!(merged.settings.chain, None);
+        assert!(merged.settings.dev_key.is_empty());
+    }
+}

@@ -1,0 +1,240 @@
+//! What the node counts, for Prometheus.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use jar_kernel::Refusal;
+use jar_rpc::ErrorKind;
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    TextEncoder,
+};
+
+/// Bounds of histograms of time, in seconds.
+const SECONDS: [f64; 12] = [
+    0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0,
+];
+
+/// Every metric.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Height of the head.
+    pub height: IntGauge,
+    /// Height of the last finalized block.
+    pub finalized_height: IntGauge,
+    /// Score of the head.
+    pub head_score: IntGauge,
+    /// Time slot of the head.
+    pub head_slot: IntGauge,
+    /// Blocks committed.
+    pub blocks: IntCounter,
+    /// Events in blocks.
+    pub block_events: IntCounter,
+    /// Gas spent in blocks.
+    pub gas: IntCounter,
+    /// State records written.
+    pub records: IntCounter,
+    /// Blocks left behind by a new head.
+    pub reverted: IntCounter,
+    /// Time from deciding to build a block to its commit.
+    pub build_seconds: Histogram,
+    /// Builds that came to nothing, by reason.
+    pub builds_failed: IntCounterVec,
+    /// Events accepted.
+    pub accepted: IntCounter,
+    /// Events refused, by reason.
+    pub refused: IntCounterVec,
+    /// Events dropped while building.
+    pub dropped: IntCounter,
+    /// Events waiting for a block.
+    pub pending: IntGauge,
+    /// RPC calls by method.
+    pub rpc_calls: IntCounterVec,
+    /// RPC errors by method and name.
+    pub rpc_errors: IntCounterVec,
+    /// Time of RPC calls by method.
+    pub rpc_seconds: HistogramVec,
+}
+
+impl Metrics {
+    /// Metrics of a process that starts now.
+    pub fn new(engine: &str, chain_id: &str) -> Result<Metrics, prometheus::Error> {
+        let registry = Registry::new();
+        let metrics = Metrics {
+            height: gauge(&registry, "jar_head_height", "Height of the head")?,
+            finalized_height: gauge(
+                &registry,
+                "jar_finalized_height",
+                "Height of the last finalized block",
+            )?,
+            head_score: gauge(&registry, "jar_head_score", "Score of the head")?,
+            head_slot: gauge(&registry, "jar_head_slot", "Time slot of the head")?,
+            blocks: counter(&registry, "jar_blocks_total", "Blocks committed")?,
+            block_events: counter(&registry, "jar_block_events_total", "Events in blocks")?,
+            gas: counter(&registry, "jar_gas_used_total", "Gas spent in blocks")?,
+            records: counter(
+                &registry,
+                "jar_state_records_written_total",
+                "State records written",
+            )?,
+            reverted: counter(
+                &registry,
+                "jar_blocks_reverted_total",
+                "Blocks left behind by a new head",
+            )?,
+            build_seconds: histogram(
+                &registry,
+                "jar_block_build_seconds",
+                "Time to build and commit a block",
+            )?,
+            builds_failed: counters(
+                &registry,
+                "jar_block_builds_failed_total",
+                "Builds that came to nothing",
+                &["reason"],
+            )?,
+            accepted: counter(&registry, "jar_events_accepted_total", "Events accepted")?,
+            refused: counters(
+                &registry,
+                "jar_events_refused_total",
+                "Events refused",
+                &["reason"],
+            )?,
+            dropped: counter(
+                &registry,
+                "jar_events_dropped_total",
+                "Events dropped while building",
+            )?,
+            pending: gauge(&registry, "jar_events_pending", "Events waiting for a block")?,
+            rpc_calls: counters(&registry, "jar_rpc_calls_total", "RPC calls", &["method"])?,
+            rpc_errors: counters(
+                &registry,
+                "jar_rpc_errors_total",
+                "RPC calls that failed",
+                &["method", "error"],
+            )?,
+            rpc_seconds: {
+                let opts = HistogramOpts::new("jar_rpc_seconds", "Time of RPC calls")
+                    .buckets(SECONDS.to_vec());
+                let vec = HistogramVec::new(opts, &["method"])?;
+                registry.register(Box::new(vec.clone()))?;
+                vec
+            },
+            registry,
+        };
+        metrics.describe(engine, chain_id)?;
+        Ok(metrics)
+    }
+
+    fn describe(&self, engine: &str, chain_id: &str) -> Result<(), prometheus::Error> {
+        let start = gauge(
+            &self.registry,
+            "process_start_time_seconds",
+            "Start of the process, in seconds since the Unix epoch",
+        )?;
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |time| time.as_secs());
+        start.set(signed(now));
+        let opts = Opts::new("jar_build_info", "What runs")
+            .const_label("version", env!("CARGO_PKG_VERSION"))
+            .const_label("engine", engine)
+            .const_label("chain_id", chain_id);
+        let info = IntGauge::with_opts(opts)?;
+        info.set(1);
+        self.registry.register(Box::new(info))
+    }
+
+    /// Counts an RPC call.
+    pub fn rpc_called(&self, method: &str, error: Option<i32>, took: Duration) {
+        self.rpc_calls.with_label_values(&[method]).inc();
+        self.rpc_seconds
+            .with_label_values(&[method])
+            .observe(took.as_secs_f64());
+        if let Some(code) = error {
+            let name = ErrorKind::from_code(code).map_or("other", ErrorKind::name);
+            self.rpc_errors.with_label_values(&[method, name]).inc();
+        }
+    }
+
+    /// Counts an event that was refused.
+    pub fn event_refused(&self, refusal: &Refusal) {
+        let reason = match refusal {
+            Refusal::UnknownEndpoint(_) => "unknown_endpoint",
+            Refusal::NotDispatch(_) => "wrong_role",
+            Refusal::TooLarge { .. } => "too_large",
+            Refusal::AlreadyKnown => "already_known",
+            Refusal::BadSignature { .. } => "bad_signature",
+            Refusal::UnusedTraces => "unused_traces",
+            Refusal::Rejected { .. } => "rejected",
+            Refusal::Faulted { .. } => "faulted",
+            Refusal::Full => "pipeline_full",
+            Refusal::Kernel(_) => "internal",
+        };
+        self.refused.with_label_values(&[reason]).inc();
+    }
+
+    /// All of them, in the text format.
+    pub fn text(&self) -> String {
+        TextEncoder::new()
+            .encode_to_string(&self.registry.gather())
+            .unwrap_or_else(|error| format!("# {error}\n"))
+    }
+}
+
+/// Prometheus counts in signed numbers.
+pub fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+    let gauge = IntGauge::new(name, help)?;
+    registry.register(Box::new(gauge.clone()))?;
+    Ok(gauge)
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+    let counter = IntCounter::new(name, help)?;
+    registry.register(Box::new(counter.clone()))?;
+    Ok(counter)
+}
+
+fn counters(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<IntCounterVec, prometheus::Error> {
+    let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
+    registry.register(Box::new(counters.clone()))?;
+    Ok(counters)
+}
+
+fn histogram(registry: &Registry, name: &str, help: &str) -> Result<Histogram, prometheus::Error> {
+    let opts = HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
+    let histogram = Histogram::with_opts(opts)?;
+    registry.register(Box::new(histogram.clone()))?;
+    Ok(histogram)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_has_what_was_counted() {
+        let metrics = Metrics::new("interpreter", "jar-dev").expect("good names");
+        metrics.height.set(7);
+        metrics.rpc_called("chain_head", Some(1002), Duration::from_millis(1));
+        metrics.event_refused(&Refusal::AlreadyKnown);
+        let text = metrics.text();
+        for line in [
+            "jar_head_height 7",
+            "jar_rpc_errors_total{error=\"not_hex\",method=\"chain_head\"} 1",
+            "jar_events_refused_total{reason=\"already_known\"} 1",
+            "jar_build_info{chain_id=\"jar-dev\",engine=\"interpreter\"",
+        ] {
+            assert!(text.contains(line), "{line} in\n{text}");
+        }
+    }
+}

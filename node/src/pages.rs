@@ -1,0 +1,60 @@
+//! The operator's pages: /metrics, /health, /livez, /readyz.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::Context;
+use axum::extract::State;
+use axum::http::{header, StatusCode};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use axum::Router;
+use jar_rpc::Backend;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::service::Node;
+
+/// Serves the pages until `stopped` changes; answers the address.
+pub async fn start(
+    listen: SocketAddr,
+    node: Arc<Node>,
+    mut stopped: watch::Receiver<bool>,
+) -> anyhow::Result<SocketAddr> {
+    let listener = TcpListener::bind(listen)
+        .await
+        .with_context(|| format!("cannot listen for metrics on {listen}"))?;
+    let address = listener.local_addr()?;
+    let pages = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/health", get(health))
+        .route("/readyz", get(health))
+        .route("/livez", get(|| async { "ok\n" }))
+        .with_state(node);
+    tokio::spawn(async move {
+        let until = async move {
+            // It fails when the node is gone: that is a stop as well.
+            let _ = stopped.changed().await;
+        };
+        if let Err(error) = axum::serve(listener, pages).with_graceful_shutdown(until).await {
+            tracing::warn!(target: "metrics", %error, "the metrics server ended");
+        }
+    });
+    Ok(address)
+}
+
+async fn metrics(State(node): State<Arc<Node>>) -> impl IntoResponse {
+    const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+    ([(header::CONTENT_TYPE, TEXT)], node.metrics())
+}
+
+/// 200 while the node makes progress, 503 with the reason while it does not.
+async fn health(State(node): State<Arc<Node>>) -> impl IntoResponse {
+    let health = node.health();
+    let status = match health.healthy {
+        true => StatusCode::OK,
+        false => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let body = serde_json::to_string(&health).unwrap_or_else(|error| error.to_string());
+    (status, [(header::CONTENT_TYPE, "application/json")], body)
+}

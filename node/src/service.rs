@@ -1,0 +1,138 @@
+//! The node as its RPC server and its health pages see it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jar_cap::Hash;
+use jar_kernel::block::Event;
+use jar_kernel::{Accepted, Chain};
+use jar_rpc::backend::{Backend, BoxFuture, Published, SpecNames, Tracked};
+use jar_rpc::types::{Fixed, Health, Number, Version};
+use jar_rpc::RpcError;
+use tokio::sync::watch;
+
+use crate::kernel_thread::{KernelThread, Shared};
+use crate::spec::Spec;
+
+/// Slots without a block after which a chain stands still.
+const STALLED_SLOTS: u64 = 10;
+/// The same as a time, for chains of short slots.
+const STALLED_MS_MIN: u64 = 5000;
+
+/// A running node.
+#[derive(Debug)]
+pub struct Node {
+    chain: Arc<Chain>,
+    kernel: KernelThread,
+    shared: Arc<Shared>,
+    names: SpecNames,
+    builds: bool,
+}
+
+impl Node {
+    /// The node of these parts.
+    pub fn new(
+        chain: Arc<Chain>,
+        kernel: KernelThread,
+        shared: Arc<Shared>,
+        spec: &Spec,
+        builds: bool,
+    ) -> Self {
+        Node {
+            chain,
+            kernel,
+            shared,
+            names: SpecNames {
+                name: spec.file.name.clone(),
+                chain_id: spec.file.chain_id.clone(),
+                image_id: spec.file.image_id.0,
+                genesis_payload: spec.genesis.payload.clone(),
+            },
+            builds,
+        }
+    }
+
+    /// Asks the kernel to stop at a whole block.
+    pub fn stop(&self) {
+        self.kernel.stop();
+    }
+
+    fn stalled_ms(&self) -> u64 {
+        self.chain
+            .slot_ms()
+            .saturating_mul(STALLED_SLOTS)
+            .max(STALLED_MS_MIN)
+    }
+
+    /// What keeps the node from being healthy: a status and a reason.
+    fn trouble(&self, height: u64, head_age_ms: u64) -> Option<(&'static str, String)> {
+        if self.shared.is_stopping() {
+            return Some(("stopping", "the node is stopping".into()));
+        }
+        if head_age_ms > self.stalled_ms() {
+            let mut reason = format!("no new block for {} s", head_age_ms / 1000);
+            if !self.builds {
+                reason.push_str(": this node signs for no validator");
+            }
+            return Some(("stalled", reason));
+        }
+        (height == 0).then(|| ("starting", "no block yet".into()))
+    }
+}
+
+impl Backend for Node {
+    fn chain(&self) -> &Arc<Chain> {
+        &self.chain
+    }
+
+    fn published(&self) -> watch::Receiver<Published> {
+        self.kernel.published().clone()
+    }
+
+    fn spec(&self) -> &SpecNames {
+        &self.names
+    }
+
+    fn submit(&self, endpoint: u8, event: Event) -> BoxFuture<'_, Result<Accepted, RpcError>> {
+        Box::pin(self.kernel.dispatch(endpoint, event))
+    }
+
+    fn tracked(&self, id: &Hash) -> Tracked {
+        self.shared.tracker.tracked(id)
+    }
+
+    fn health(&self) -> Health {
+        let (head, finalized_height) = {
+            let published = self.kernel.published().borrow();
+            (published.head.clone(), published.finalized_height)
+        };
+        let head_age_ms = self.shared.head_age_ms();
+        let trouble = self.trouble(head.header.height, head_age_ms);
+        Health {
+            healthy: trouble.is_none(),
+            status: trouble.as_ref().map_or("ok", |(status, _)| status).to_owned(),
+            reason: trouble.map(|(_, reason)| reason),
+            height: Number(head.header.height),
+            head: Fixed(head.hash),
+            finalized_height: Number(finalized_height),
+            head_age_ms: Number(head_age_ms),
+            pending: Number(u64::try_from(self.shared.metrics.pending.get()).unwrap_or(0)),
+        }
+    }
+
+    fn version(&self) -> Version {
+        Version {
+            name: "jar-node".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            engine: self.chain.engine_name().into(),
+        }
+    }
+
+    fn metrics(&self) -> String {
+        self.shared.metrics.text()
+    }
+
+    fn called(&self, method: &'static str, error: Option<i32>, took: Duration) {
+        self.shared.metrics.rpc_called(method, error, took);
+    }
+}
