@@ -35,7 +35,10 @@ pub enum Error {
         reason: String,
     },
     /// One entry is damaged.
-    #[error("entry 0x{} of column {column} is corrupt: {reason}", jar_kernel::hex(key))]
+    #[error(
+        "entry 0x{} of column {column} is corrupt: {reason}",
+        jar_kernel::hex(key)
+    )]
     Corrupt {
         /// The column.
         column: &'static str,

@@ -1,5 +1,6 @@
 //! [`RocksStore`].
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -8,7 +9,7 @@ use jar_cap::{Hash, NodeStore, RecordId, StoreError, next_store_number};
 use jar_kernel::block::{Block, Outcome, PublicKey};
 use jar_kernel::memory::{check_commit, commit_finalized, commit_genesis, highest};
 use jar_kernel::{Commit, EventLocation, Store, StoredHeader, Watermark};
-use rocksdb::{DB, IteratorMode, ReadOptions, Direction};
+use rocksdb::{DB, Direction, IteratorMode, ReadOptions};
 
 use crate::batch::{Batch, get, handle, holds, unpack};
 use crate::columns::{
@@ -82,13 +83,31 @@ impl RocksStore {
         put_block(&mut batch, commit)?;
         put_pointers(&mut batch, commit)?;
         let genesis = commit_genesis(commit);
-        for (key, watermark) in &commit.watermarks {
-            let key = WatermarkKey { genesis, key: *key };
-            let stored = get::<Watermarks>(&self.db, &key)?.unwrap_or_default();
-            batch.put::<Watermarks>(&key, &highest(&stored, watermark))?;
-        }
+        self.put_watermarks(&mut batch, &genesis, commit)?;
         batch.write()?;
         self.genesis.get_or_init(|| genesis);
+        Ok(())
+    }
+
+    fn put_watermarks(
+        &self,
+        batch: &mut Batch<'_>,
+        genesis: &Hash,
+        commit: &Commit,
+    ) -> Result<(), Error> {
+        // A key may be given twice, and the batch cannot be read.
+        let mut raised = BTreeMap::new();
+        for (key, watermark) in &commit.watermarks {
+            let genesis = *genesis;
+            let known = match raised.get(key) {
+                Some(known) => *known,
+                None => get::<Watermarks>(&self.db, &WatermarkKey { genesis, key: *key })?
+                    .unwrap_or_default(),
+            };
+            let known = highest(&known, watermark);
+            batch.put::<Watermarks>(&WatermarkKey { genesis, key: *key }, &known)?;
+            raised.insert(*key, known);
+        }
         Ok(())
     }
 
