@@ -213,7 +213,7 @@ fn write_branch(branch: &Branch, depth: usize, end: usize, out: &mut Vec<u8>) ->
         match kid {
             Link::Empty => {}
             Link::Leaf(leaf) => write_leaf(leaf, out),
-            Link::Branch(_) if depth + 1 == end => out.extend(kid.hash()),
+            Link::Branch(_) if depth + 1 == end => out.extend_from_slice(&kid.hash()),
             Link::Branch(branch) => write_branch(branch, depth + 1, end, out)?,
         }
     }
@@ -316,7 +316,7 @@ pub(crate) fn encode_pages(node: &PageLink, height: u32) -> Option<Vec<u8>> {
 fn write_pages(link: &PageLink, height: u32, end: u32, out: &mut Vec<u8>) -> Option<()> {
     match link {
         PageLink::Absent => {}
-        _ if height == end => out.extend(link.hash()),
+        _ if height == end => out.extend_from_slice(&link.hash()),
         _ => {
             for kid in link.loaded_kids()? {
                 write_pages(kid, height - 1, end, out)?;
