@@ -193,6 +193,11 @@ need_guest_toolchain() {
     done
 }
 
+# scripts/verify_proof.py is compared with the node's own proofs.
+need_python() {
+    has python3 || MISSING_PACKAGES+=(python3)
+}
+
 # --- Running ----------------------------------------------------------------
 
 # with_heartbeat cargo build ...: where there is no terminal for cargo's progress bar, one line a minute.

@@ -8,10 +8,17 @@ use std::process::Command;
 const FUNCTION_LINES_MAX: usize = 90;
 const FILE_LINES_MAX: usize = 900;
 
-/// Where `unsafe` may stand: machine code is run by the recompiler; the guest side of the SDK
-/// makes host calls and provides an allocator, on the guests' own machine.
+/// Where `unsafe` may stand: guests make host calls and bring an allocator, on a machine of
+/// their own; the recompiler runs machine code.
+const UNSAFE_GUEST_FILES: [&str; 3] = [
+    "guest/src/runtime.rs",
+    "guest/src/sys/riscv.rs",
+    "guest/macros/src/chain.rs",
+];
+
 fn may_be_unsafe(path: &Path) -> bool {
-    path.starts_with("guest") || path.to_string_lossy().starts_with("pvm/src/recompiler")
+    let path = path.to_string_lossy();
+    UNSAFE_GUEST_FILES.contains(&&*path) || path.starts_with("pvm/src/recompiler")
 }
 
 fn assert_none(what: &str, problems: Vec<String>) {
