@@ -91,7 +91,7 @@ impl Instruction {
         let Some(opcode) = Opcode::from_byte(bytes[0]) else {
             return Opcode::Trap.into();
         };
-        let len = skip.min(MAX_SKIP) as usize;
+        let len = skip as usize;
         let (low, high) = (bytes[1] & 15, bytes[1] >> 4);
         let mut out = Instruction::from(opcode);
         match opcode.format() {

@@ -238,7 +238,7 @@ macro_rules! define_opcodes {
         #[repr(u8)]
         pub enum Opcode {
             $(
-                #[doc = concat!("`", stringify!($mnemonic), "`: ", $semantics, ".")]
+                #[doc = concat!("`", stringify!($mnemonic), "`: `", $semantics, "`.")]
                 $variant = $number,
             )+
         }
