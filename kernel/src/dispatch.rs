@@ -13,7 +13,7 @@ use crate::exec::{Effects, EmittedItem, Keep};
 use crate::params::Params;
 
 /// Encoded bytes of an attestation at the most.
-const ATTESTATION_LEN_MAX: u64 = 32 + 17 + 32 + 64;
+pub(crate) const ATTESTATION_LEN_MAX: u64 = 32 + 17 + 32 + 64;
 
 /// Something that waits in a slot.
 #[derive(Debug)]

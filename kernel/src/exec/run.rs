@@ -160,7 +160,8 @@ impl<'a> Execution<'a, '_> {
             .ok_or_else(|| internal("a top-level call of no endpoint"))?;
         let price = self.entry_price(&program);
         if gas < price {
-            return Ok(Root::Faulted(Fault::OutOfGas, gas));
+            // All is spent, so that no block holds more calls than its gas can start.
+            return Ok(Root::Faulted(Fault::OutOfGas, 0));
         }
         let entry = Entry {
             endpoint,
@@ -290,7 +291,12 @@ impl<'a> Execution<'a, '_> {
     pub fn settle(&mut self) -> Result<(), Stop> {
         let price = self.env.params.price_page_write;
         let (pages, persistent) = self.top().settle();
-        self.charge(pages.saturating_mul(price))?;
+        let price = pages.saturating_mul(price);
+        if self.machine().gas() < price {
+            // The pages are written already: what is left goes for them.
+            self.machine().set_gas(0);
+        }
+        self.charge(price)?;
         self.charge_quota(persistent * u64::from(jar_pvm::PAGE_SIZE))
     }
 
@@ -313,10 +319,15 @@ impl<'a> Execution<'a, '_> {
         } else {
             let instance = Cap::Instance(frame.into_instance());
             self.top()
-                .replace(store, &origin, instance)
+                .set(store, &origin, Some(instance))
                 .map_err(node_error)?;
         }
-        self.return_to_caller(gas, scratch, value, CallStatus::Ok)?;
+        if scratch.is_some() {
+            self.top()
+                .swap_scratch(store, scratch)
+                .map_err(node_error)?;
+        }
+        self.return_to_caller(gas, value, CallStatus::Ok);
         Ok(None)
     }
 
@@ -339,32 +350,23 @@ impl<'a> Execution<'a, '_> {
             return Some(Root::Faulted(fault, gas));
         }
         self.effects.undo(frame.mark);
-        let returned = self.return_to_caller(gas, None, fault as u64, CallStatus::Faulted);
-        debug_assert!(returned.is_ok(), "an empty scratchpad needs no store");
+        self.return_to_caller(gas, fault as u64, CallStatus::Faulted);
         None
     }
 
-    /// Ends the whole call: its budget is gone, and no frame may go on.
+    /// Ends the whole call: its budget is gone, and no frame may go on. The pages that the
+    /// running frame wrote are paid for as far as the gas reaches.
     fn exhaust(&mut self, fault: Fault) -> Root {
-        Root::Faulted(fault, self.top().machine.gas())
+        let (pages, _) = self.top().settle();
+        let price = pages.saturating_mul(self.env.params.price_page_write);
+        Root::Faulted(fault, self.machine().gas().saturating_sub(price))
     }
 
-    fn return_to_caller(
-        &mut self,
-        gas: u64,
-        scratch: Option<Cap>,
-        value: u64,
-        status: CallStatus,
-    ) -> Result<(), KernelError> {
-        let store = self.store();
-        let caller = self.top();
-        caller.machine.set_gas(gas);
-        caller.machine.set_reg(RESULT, value);
-        caller.machine.set_reg(STATUS, status as u64);
-        if scratch.is_some() {
-            caller.swap_scratch(store, scratch).map_err(node_error)?;
-        }
-        Ok(())
+    fn return_to_caller(&mut self, gas: u64, value: u64, status: CallStatus) {
+        let caller = self.machine();
+        caller.set_gas(gas);
+        caller.set_reg(RESULT, value);
+        caller.set_reg(STATUS, status as u64);
     }
 
     /// The program of an idle Instance; `None` for a native one.
@@ -415,3 +417,6 @@ fn last_key(path: &Path) -> &jar_cap::Key {
 pub(crate) fn is_callable(endpoint: &Endpoint) -> bool {
     matches!(endpoint.role, Role::Call | Role::View)
 }
+
+#[cfg(test)]
+mod tests;

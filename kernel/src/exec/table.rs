@@ -47,38 +47,12 @@ impl Frame {
         }
     }
 
-    /// Fills a vacant path.
-    pub fn put(&mut self, store: &dyn NodeStore, path: &Path, cap: Cap) -> Result<(), Stop> {
-        self.check_vacant(store, path)?;
-        self.set(store, path, Some(cap))?;
-        Ok(())
-    }
-
-    /// Takes what a path holds.
-    pub fn take(&mut self, store: &dyn NodeStore, path: &Path) -> Result<Cap, Stop> {
+    /// What a path holds, if it may be taken from there.
+    pub fn get_free(&self, store: &dyn NodeStore, path: &Path) -> Result<Cap, Stop> {
         if self.is_pinned(path) {
             return Err(Status::Pinned.into());
         }
-        let cap = self.get_some(store, path)?;
-        self.set(store, path, None)?;
-        Ok(cap)
-    }
-
-    /// Replaces what a call took out, when it returns.
-    pub fn replace(&mut self, store: &dyn NodeStore, path: &Path, cap: Cap) -> Result<(), Stop> {
-        self.set(store, path, Some(cap))
-    }
-
-    /// Moves what one path holds to another; nothing changes unless all of it can be done.
-    pub fn relocate(&mut self, store: &dyn NodeStore, from: &Path, to: &Path) -> Result<(), Stop> {
-        let before = self.table.clone();
-        let moved = self
-            .take(store, from)
-            .and_then(|cap| self.put(store, to, cap));
-        if moved.is_err() {
-            self.table = before;
-        }
-        moved
+        self.get_some(store, path)
     }
 
     /// What the scratchpad holds.
@@ -102,9 +76,14 @@ impl Frame {
         self.loaded.pinned.contains_key(path.split_first().0)
     }
 
-    /// Sets a path whose parents are known to be CNodes, and lets this operation win over
-    /// the mappings of that slot and of slots below it.
-    fn set(&mut self, store: &dyn NodeStore, path: &Path, cap: Option<Cap>) -> Result<(), Stop> {
+    /// Sets a path that was checked, and lets this operation win over the mappings of that
+    /// slot and of slots below it.
+    pub fn set(
+        &mut self,
+        store: &dyn NodeStore,
+        path: &Path,
+        cap: Option<Cap>,
+    ) -> Result<(), Stop> {
         set_path(&mut self.table, store, path.keys(), cap)?;
         self.override_mappings(path);
         Ok(())

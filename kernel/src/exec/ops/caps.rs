@@ -2,6 +2,7 @@
 
 use jar_abi::{Kind, Status};
 use jar_cap::{CNode, Cap, Key};
+use jar_pvm::Access;
 
 use super::{length, pointer};
 use crate::exec::Stop;
@@ -17,7 +18,7 @@ impl Execution<'_, '_> {
         let cap = self.frame().get_some(store, &from)?;
         self.frame().check_vacant(store, &to)?;
         self.charge_quota(self.slot_quota(&to))?;
-        self.top().put(store, &to, cap)?;
+        self.top().set(store, &to, Some(cap))?;
         Ok(Flow::Value(0))
     }
 
@@ -26,13 +27,15 @@ impl Execution<'_, '_> {
         self.charge(self.walk_price(&[&from, &to]) + 2 * self.env.params.price_slot_write)?;
         let (from, to) = (from?, to?);
         let store = self.store();
-        let before = self.frame().table.clone();
-        self.top().relocate(store, &from, &to)?;
-        let quota = self.slot_quota(&to);
-        if let Err(short) = self.charge_quota(quota) {
-            self.top().table = before;
-            return Err(short);
+        let cap = self.frame().get_free(store, &from)?;
+        self.frame().check_vacant(store, &to)?;
+        if to.keys().starts_with(from.keys()) {
+            // Nothing can be moved below itself.
+            return Err(Status::Invalid.into());
         }
+        self.charge_quota(self.slot_quota(&to))?;
+        self.top().set(store, &from, None)?;
+        self.top().set(store, &to, Some(cap))?;
         Ok(Flow::Value(0))
     }
 
@@ -40,7 +43,9 @@ impl Execution<'_, '_> {
         let path = self.path(args[0]);
         self.charge(self.walk_price(&[&path]) + self.env.params.price_slot_write)?;
         let store = self.store();
-        self.top().take(store, &path?)?;
+        let path = path?;
+        self.frame().get_free(store, &path)?;
+        self.top().set(store, &path, None)?;
         Ok(Flow::Value(0))
     }
 
@@ -51,7 +56,8 @@ impl Execution<'_, '_> {
         let store = self.store();
         self.frame().check_vacant(store, &path)?;
         self.charge_quota(self.slot_quota(&path) + CNODE_QUOTA)?;
-        self.top().put(store, &path, Cap::CNode(CNode::empty()))?;
+        let empty = Cap::CNode(CNode::empty());
+        self.top().set(store, &path, Some(empty))?;
         Ok(Flow::Value(0))
     }
 
@@ -61,10 +67,7 @@ impl Execution<'_, '_> {
         let path = path?;
         let (kind, size) = match self.frame().get_some(self.store(), &path)? {
             Cap::Data(data) => (Kind::Data, data.len()),
-            Cap::Image(image) => {
-                let loaded = image.image(self.store())?;
-                (Kind::Image, loaded.program.code.len() as u64)
-            }
+            Cap::Image(image) => (Kind::Image, u64::from(image.code_len())),
             Cap::CNode(_) => (Kind::CNode, 0),
             Cap::Instance(_) => (Kind::Instance, 0),
             Cap::Type(_) => (Kind::Type, 0),
@@ -77,6 +80,7 @@ impl Execution<'_, '_> {
         self.charge(self.walk_price(&[&path]) + self.env.params.price_path_key)?;
         let (address, out) = (pointer(args[1]), pointer(args[3]));
         let len = length(args[2])? as usize;
+        self.check_memory(out, Key::LEN_MAX as u32, Access::ReadWrite)?;
         let mut bytes = [0; Key::LEN_MAX];
         let after = match len {
             0 => None,
@@ -111,7 +115,7 @@ impl Execution<'_, '_> {
         let store = self.store();
         self.frame().check_vacant(store, &to)?;
         self.charge_quota(self.slot_quota(&to))?;
-        self.top().put(store, &to, Cap::Type(ty))?;
+        self.top().set(store, &to, Some(Cap::Type(ty)))?;
         Ok(Flow::Value(0))
     }
 

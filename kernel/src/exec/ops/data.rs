@@ -51,7 +51,8 @@ impl Execution<'_, '_> {
         }
         self.charge_quota(self.slot_quota(&path) + len)?;
         let bytes = self.read_vec(address, len as u32)?;
-        self.top().put(store, &path, Cap::Data(Data::new(&bytes)))?;
+        let data = Cap::Data(Data::new(&bytes));
+        self.top().set(store, &path, Some(data))?;
         Ok(Flow::Value(0))
     }
 

@@ -5,7 +5,7 @@ use jar_cap::{Cap, Data};
 use jar_pvm::Access;
 
 use super::{length, pointer};
-use crate::dispatch::SlotView;
+use crate::dispatch::{ATTESTATION_LEN_MAX, SlotView};
 use crate::exec::run::{Execution, Flow};
 use crate::exec::{EmittedItem, Keep, Stop};
 
@@ -38,8 +38,8 @@ impl<'a> Execution<'a, '_> {
         let store = self.store();
         self.frame().check_vacant(store, &path)?;
         self.charge_quota(self.slot_quota(&path) + len)?;
-        self.top()
-            .put(store, &path, Cap::Data(Data::new(&described)))?;
+        let data = Cap::Data(Data::new(&described));
+        self.top().set(store, &path, Some(data))?;
         Ok(Flow::Value(0))
     }
 
@@ -51,7 +51,9 @@ impl<'a> Execution<'a, '_> {
         };
         let params = &self.env.params;
         let (payload_max, attestations_max) = (params.payload_bytes, params.max_attestations);
-        let copied = payload_len.saturating_add(args[4]);
+        // Each pick copies an attestation.
+        let picked = (args[4] / PICK_LEN).saturating_mul(ATTESTATION_LEN_MAX);
+        let copied = payload_len.saturating_add(args[4]).saturating_add(picked);
         let price = Self::per_64(copied, params.price_copy_64 + params.price_hash_64);
         self.charge(price.saturating_add(self.walk_price(&[&path])))?;
         let (picks_ptr, picks_len) = (pointer(args[3]), length(args[4])?);
@@ -109,8 +111,11 @@ impl<'a> Execution<'a, '_> {
 
     pub(super) fn slot_keep(&mut self, args: [u64; 6]) -> Result<Flow, Stop> {
         let params = &self.env.params;
-        let price = Self::per_64(args[1], params.price_copy_64);
-        self.charge(price.saturating_add(params.price_host_call))?;
+        let (copy, base) = (params.price_copy_64, params.price_host_call);
+        // Every item is looked at.
+        let items = self.slot.map_or(0, |slot| u64::from(slot.len()));
+        let price = Self::per_64(args[1], copy).saturating_add(items * copy);
+        self.charge(price.saturating_add(base))?;
         let (address, len) = (pointer(args[0]), length(args[1])?);
         self.check_memory(address, len, Access::Read)?;
         let slot = self.dispatch_slot()?;

@@ -1,0 +1,437 @@
+//! A frame with everything an operation can meet, and what of it an operation may change.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use jar_abi::{Fault, HostCall, SlotItemKind, Status};
+use jar_cap::hash::blake2b;
+use jar_cap::image::{Endpoint, Image, Mapping, Pinned, Program as Code, Role, Source};
+use jar_cap::{CNode, Cap, Data, Hash, ImageRef, Instance, Key, NativeKind};
+use jar_pvm::EngineKind;
+
+use crate::block::{Attestation, Event, Scope};
+use crate::dispatch::Pipeline;
+use crate::exec::effects::{Effects, EmittedItem, Mark};
+use crate::exec::frame::{Entry, Frame};
+use crate::exec::run::{Execution, Flow};
+use crate::exec::{BlockInfo, Env, Obligation, Stop, Traces};
+use crate::hardware::SignRequest;
+use crate::memory::MemoryChainStore;
+use crate::params::Params;
+use crate::programs::Programs;
+
+/// Read-only memory, one page.
+pub const RO: u64 = 0x1_0000;
+/// Writable memory, eight pages.
+pub const RAM: u64 = 0x2_0000;
+/// Bytes of writable memory.
+pub const RAM_LEN: u64 = 8 * 4096;
+/// Not mapped.
+pub const NOWHERE: u64 = 0x8_0000;
+
+/// Slots of the frame's table.
+pub const DATA: u64 = 40;
+pub const CNODE: u64 = 41;
+pub const TYPE: u64 = 42;
+pub const CALLEE: u64 = 43;
+pub const IMAGE: u64 = 44;
+/// Nothing there.
+pub const FREE: u64 = 50;
+pub const PINNED_DATA: u64 = 60;
+pub const PINNED_IMAGE: u64 = 61;
+
+/// What [`DATA`] holds.
+pub const DATA_LEN: usize = 5000;
+
+pub fn data_bytes() -> Vec<u8> {
+    (0..DATA_LEN).map(|i| (i % 251) as u8).collect()
+}
+
+/// A path register: one key and further ones.
+pub fn path(keys: &[u8]) -> u64 {
+    let mut bytes = [0; 8];
+    bytes[..keys.len()].copy_from_slice(keys);
+    bytes[7] = keys.len() as u8 - 1;
+    u64::from_le_bytes(bytes)
+}
+
+/// A path register that names SCALE in memory.
+pub fn long_path(address: u64, len: u64) -> u64 {
+    1 << 63 | len << 32 | address
+}
+
+/// A path register that is no path.
+pub const MALFORMED: u64 = 8 << 56;
+
+pub fn keys(keys: &[u8]) -> Vec<Key> {
+    keys.iter().map(|key| Key::from(*key)).collect()
+}
+
+/// The circumstances of a case; changed by the case before the frame is made.
+pub struct Scene {
+    pub params: Params,
+    pub gas: u64,
+    pub quota: u64,
+    pub is_view: bool,
+    /// Written to memory before the call.
+    pub memory: Vec<(u64, Vec<u8>)>,
+    pub attestations: Vec<Attestation>,
+    /// Keys that may be signed with; when given, `attest` produces.
+    pub signing: Option<Vec<[u8; 32]>>,
+    /// Whether a Dispatch slot is at hand.
+    pub has_slot: bool,
+    /// Frames below the running one, besides the root.
+    pub depth: usize,
+}
+
+impl Default for Scene {
+    fn default() -> Scene {
+        Scene {
+            params: Params::default(),
+            gas: 1 << 40,
+            quota: 1 << 30,
+            is_view: false,
+            memory: Vec::new(),
+            attestations: Vec::new(),
+            signing: None,
+            has_slot: false,
+            depth: 0,
+        }
+    }
+}
+
+/// How an operation ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    Value(u64),
+    Pair(u64, u64),
+    Status(Status),
+    Fault(Fault),
+    Exhausted(Fault),
+    Entered,
+    Halted(u64),
+}
+
+/// Everything an operation can change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct World {
+    pub table: Hash,
+    pub effects: String,
+    pub memory: Hash,
+    pub written: Vec<u32>,
+    pub quota: u64,
+    pub traces: usize,
+    pub frames: usize,
+    pub logged: Vec<(u64, Vec<u8>)>,
+}
+
+/// A call that was made.
+pub struct Ran {
+    pub answer: Answer,
+    pub gas_used: u64,
+    pub before: World,
+    pub after: World,
+    /// The frame's table, and what the effects are.
+    pub table: CNode,
+    pub effects: Effects,
+    pub obligations: Vec<Obligation>,
+    memory: Vec<u8>,
+}
+
+/// The key that the arriving event and the items are signed with.
+pub const KEY: [u8; 32] = [7; 32];
+
+pub fn attestation(scope: Scope, blob_hash: Hash) -> Attestation {
+    Attestation {
+        key: KEY,
+        scope,
+        blob_hash,
+        signature: [9; 64],
+    }
+}
+
+fn endpoint(role: Role) -> Endpoint {
+    Endpoint {
+        name: format!("{role:?}"),
+        role,
+        pc: 0,
+        regs: BTreeMap::new(),
+    }
+}
+
+/// The Image of the frame and of its callee: endpoint 0 a Call, 1 a View, 2 a Transact, 3 a
+/// Dispatch. Its code is one trap: nothing here runs.
+pub fn image() -> Image {
+    let roles = [Role::Call, Role::View, Role::Transact(0), Role::Dispatch];
+    let mapping = |start: u64, size: u32, source| Mapping {
+        start: start as u32,
+        size,
+        source,
+    };
+    let ephemeral = Source::Ephemeral {
+        init: None,
+        eager: false,
+    };
+    Image {
+        program: Code {
+            code: vec![0],
+            bitmask: vec![1],
+            jump_table: Vec::new(),
+        },
+        endpoints: (0..).zip(roles.map(endpoint)).collect(),
+        memory: vec![
+            mapping(RO, 4096, Source::Slot(Key::from(60).into())),
+            mapping(RAM, RAM_LEN as u32, ephemeral),
+        ],
+        pinned: [
+            (Key::from(60), Pinned::Data(b"pinned".to_vec())),
+            (Key::from(61), Pinned::Image(Box::default())),
+        ]
+        .into(),
+        ..Image::default()
+    }
+}
+
+/// The entries of [`CNODE`], by their one-byte keys.
+pub const ENTRIES: [u8; 4] = [1, 2, 3, 4];
+
+fn table(store: &MemoryChainStore) -> CNode {
+    let mut table = CNode::empty();
+    let mut set = |slot: u64, cap| {
+        let key = Key::from(slot as u8);
+        table.set(store, &key, Some(cap)).expect("in memory");
+    };
+    let native = |kind| Cap::Instance(Instance::native(kind, Vec::new()));
+    let mut inner = CNode::empty();
+    for key in ENTRIES {
+        let cap = Cap::Data(Data::new(&[key]));
+        inner
+            .set(store, &Key::from(key), Some(cap))
+            .expect("in memory");
+    }
+    let image = ImageRef::new(image());
+    let callee = Instance::program([3; 32], image.clone(), CNode::empty());
+    set(17, native(NativeKind::Attestation));
+    set(18, native(NativeKind::Consensus));
+    set(DATA, Cap::Data(Data::new(&data_bytes())));
+    set(CNODE, Cap::CNode(inner));
+    set(TYPE, Cap::Type([3; 32]));
+    set(CALLEE, Cap::Instance(callee));
+    set(IMAGE, Cap::Image(image));
+    table
+}
+
+/// An arriving event with two attestations.
+pub fn arriving() -> Event {
+    Event {
+        payload: b"arriving".to_vec(),
+        attestations: vec![
+            attestation(Scope::Direct, [1; 32]),
+            attestation(Scope::Direct, [2; 32]),
+        ],
+        results: Vec::new(),
+    }
+}
+
+/// A pipeline whose slot 3 holds two items.
+pub fn pipeline() -> Pipeline {
+    let mut pipeline = Pipeline::default();
+    for payload in [b"first".to_vec(), b"second".to_vec()] {
+        let effects = Effects {
+            items: vec![EmittedItem {
+                kind: SlotItemKind::Transact,
+                endpoint: 2,
+                payload,
+                picks: vec![(u32::MAX, 1)],
+            }],
+            ..Effects::default()
+        };
+        let event = arriving();
+        pipeline.merge(3, event.id(3), &event, effects);
+    }
+    pipeline
+}
+
+fn world(execution: &mut Execution<'_, '_>, logged: &Mutex<Vec<(u64, Vec<u8>)>>) -> World {
+    let of = &execution.effects;
+    // Whether an item was refused for want of room is told to the sender, not an effect.
+    let effects = format!(
+        "{:?} {} {:?} {:?} {:?} {:?} {}",
+        of.records, of.record_bytes, of.score, of.finalize, of.keep, of.items, of.item_bytes
+    );
+    let frame = execution.top();
+    let table = frame.table.root();
+    let memory = memory(frame);
+    World {
+        table,
+        effects,
+        memory: blake2b(&[&memory]),
+        written: frame.machine.written_pages(),
+        quota: execution.quota,
+        traces: execution.traces.used(),
+        frames: execution.frames.len(),
+        logged: logged.lock().expect("not poisoned").clone(),
+    }
+}
+
+fn memory(frame: &mut Frame) -> Vec<u8> {
+    let mut bytes = vec![0; RAM_LEN as usize];
+    frame
+        .machine
+        .read(RAM as u32, &mut bytes)
+        .expect("writable memory is readable");
+    bytes
+}
+
+fn frame(execution: &mut Execution<'_, '_>, instance: &Instance, is_view: bool) -> Frame {
+    let program = execution
+        .load_program(instance)
+        .expect("the Image is fine")
+        .expect("a program");
+    let endpoint = program.loaded.image.endpoints[&0].clone();
+    let entry = Entry {
+        endpoint: &endpoint,
+        arguments: [0; 4],
+        scratch: None,
+        origin: None,
+        mark: Mark::default(),
+        is_view,
+        is_copy: false,
+    };
+    execution.build_frame(program, entry).expect("it fits")
+}
+
+/// Makes one host call in a scene.
+pub fn run(scene: &Scene, number: u64, args: &[u64]) -> Ran {
+    let store = Arc::new(MemoryChainStore::new());
+    let engine = jar_pvm::engine(EngineKind::Interpreter).expect("always there");
+    let env = Env {
+        store: store.clone(),
+        params: scene.params.clone(),
+        programs: Programs::new(engine),
+    };
+    let logged = Mutex::new(Vec::new());
+    let log = |level: u64, line: &[u8]| {
+        let mut logged = logged.lock().expect("not poisoned");
+        logged.push((level, line.to_vec()));
+    };
+    let (mut pipeline, event, image) = (pipeline(), arriving(), image());
+    let view = pipeline.view(3, &event, &image, &scene.params);
+    let may_sign = |request: &SignRequest| {
+        let keys = scene.signing.as_deref().unwrap_or_default();
+        keys.contains(&request.key)
+    };
+    let mut execution = Execution {
+        env: &env,
+        block: block_info(),
+        traces: match scene.signing {
+            None => Traces::verify(&scene.attestations),
+            Some(_) => Traces::Produce {
+                may_sign: &may_sign,
+                slot: 5,
+                obligations: Vec::new(),
+            },
+        },
+        slot: scene.has_slot.then_some(&view),
+        log: &log,
+        effects: Effects::default(),
+        frames: Vec::new(),
+        quota: scene.quota,
+        entered: Default::default(),
+        live_bytes: 0,
+    };
+    let instance = Instance::program([1; 32], ImageRef::new(image.clone()), table(&store));
+    for _ in 0..=scene.depth {
+        let frame = frame(&mut execution, &instance, scene.is_view);
+        execution.push(frame);
+    }
+    run_in(&mut execution, scene, &logged, number, args)
+}
+
+fn run_in(
+    execution: &mut Execution<'_, '_>,
+    scene: &Scene,
+    logged: &Mutex<Vec<(u64, Vec<u8>)>>,
+    number: u64,
+    args: &[u64],
+) -> Ran {
+    let machine = execution.machine();
+    for (address, bytes) in &scene.memory {
+        machine
+            .write(*address as u32, bytes)
+            .expect("the case names writable memory");
+    }
+    for (index, value) in args.iter().enumerate() {
+        machine.set_reg(7 + index, *value);
+    }
+    // What the case wrote is paid for already.
+    execution.top().settle();
+    execution.machine().set_gas(scene.gas);
+    let before = world(execution, logged);
+    let answer = match execution.host_call(number) {
+        Ok(Flow::Value(value)) => Answer::Value(value),
+        Ok(Flow::Pair(value, status)) => Answer::Pair(value, status),
+        Ok(Flow::Halt(value)) => Answer::Halted(value),
+        Ok(Flow::Enter(_)) => Answer::Entered,
+        Err(Stop::Status(status)) => Answer::Status(status),
+        Err(Stop::Fault(fault)) => Answer::Fault(fault),
+        Err(Stop::Exhausted(fault)) => Answer::Exhausted(fault),
+        Err(Stop::Node(error)) => panic!("the node's trouble: {error}"),
+    };
+    let gas_used = scene.gas - execution.machine().gas();
+    let after = world(execution, logged);
+    let obligations = match &execution.traces {
+        Traces::Produce { obligations, .. } => obligations.clone(),
+        Traces::Verify { .. } => Vec::new(),
+    };
+    Ran {
+        answer,
+        gas_used,
+        before,
+        after,
+        table: execution.frame().table.clone(),
+        effects: std::mem::take(&mut execution.effects),
+        obligations,
+        memory: memory(execution.top()),
+    }
+}
+
+pub fn block_info() -> BlockInfo {
+    BlockInfo {
+        genesis: [1; 32],
+        parent: [2; 32],
+        height: 3,
+        slot: 4,
+        time_ms: 5,
+    }
+}
+
+impl Ran {
+    /// What a path of the frame's table holds now.
+    pub fn get(&self, path: &[Key]) -> Option<Cap> {
+        let store = MemoryChainStore::new();
+        self.table.get_path(&store, path).expect("in memory")
+    }
+
+    /// The bytes of the Data at a path.
+    pub fn bytes(&self, path: &[u8]) -> Option<Vec<u8>> {
+        match self.get(&keys(path)) {
+            Some(Cap::Data(data)) => Some(
+                data.to_vec(&MemoryChainStore::new(), 1 << 20)
+                    .expect("in memory"),
+            ),
+            _ => None,
+        }
+    }
+
+    /// Writable memory now.
+    pub fn memory(&self, address: u64, len: usize) -> &[u8] {
+        let start = (address - RAM) as usize;
+        &self.memory[start..start + len]
+    }
+}
+
+/// The number of a host call.
+pub fn number(call: HostCall) -> u64 {
+    call as u64
+}
