@@ -483,6 +483,17 @@ fn a_load_sees_the_store_before_it() {
 }
 
 #[test]
+fn a_load_sees_the_first_write_of_the_host() {
+    let load = program(&[rri(Opcode::LoadIndU64, 2, 1, 0)]);
+    let mut rig = rig(load, vec![region(0x10000, 1, Access::ReadWrite)]);
+    rig.set_reg(1, 0x10000);
+    assert_eq!(rig.run().regs[2], 0);
+    rig.each(|machine| machine.write(0x10000, &[1]).unwrap());
+    rig.set_pc(0, false);
+    assert_eq!(rig.run().regs[2], 1);
+}
+
+#[test]
 fn a_page_read_before_stays_read_only() {
     let mut rig = rig(load_store_load(), vec![region(0x10000, 1, Access::Read)]);
     rig.set_reg(1, 0x10000);
