@@ -69,7 +69,7 @@ impl Flow {
     ) -> Result<Option<u64>, Error> {
         let next = addr + 4;
         let mut jump = |flow: &mut Flow, target: u64| {
-            if elf.word(target).is_none() || target % 4 != 0 {
+            if elf.word(target).is_none() || !target.is_multiple_of(4) {
                 return Err(instruction_error(
                     elf,
                     addr,
@@ -236,8 +236,8 @@ fn apply(elf: &Elf, addr: u64, inst: Inst, reloc: Reloc) -> Result<Option<Step>,
         },
         abi::R_RISCV_LO12_I | abi::R_RISCV_LO12_S => low_part(elf, inst, reloc.target, fail),
         abi::R_RISCV_PCREL_LO12_I | abi::R_RISCV_PCREL_LO12_S => {
-            let high = elf.code_relocs.get(&reloc.target).into_iter().flatten();
-            match high.filter(|r| r.kind == abi::R_RISCV_PCREL_HI20.0).next() {
+            let mut high = elf.code_relocs.get(&reloc.target).into_iter().flatten();
+            match high.find(|r| r.kind == abi::R_RISCV_PCREL_HI20.0) {
                 Some(high) => low_part(elf, inst, high.target, fail),
                 None => fail("its upper part has no relocation"),
             }

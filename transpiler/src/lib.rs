@@ -32,8 +32,6 @@ mod memory;
 mod riscv;
 mod scratch;
 
-use std::collections::BTreeMap;
-
 use jar_cap::image::{Image, Program};
 
 pub use error::Error;
@@ -70,7 +68,7 @@ pub fn transpile(elf: &[u8]) -> Result<Image, Error> {
         gas_slots: Vec::new(),
         quota_slots: Vec::new(),
         catcher_slot: None,
-        metadata: descriptors::metadata(&elf.metadata).unwrap_or_else(BTreeMap::new),
+        metadata: descriptors::metadata(&elf.metadata).unwrap_or_default(),
     };
     image.check(&jar_cap::image::Limits::default())?;
     Ok(image)

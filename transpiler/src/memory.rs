@@ -30,8 +30,6 @@ pub(crate) struct Memory {
     pub pinned: BTreeMap<Key, Pinned>,
     /// φ1 at every entry.
     pub stack_top: u64,
-    /// Where spilled registers go.
-    pub spill: u32,
 }
 
 /// The stack's place, needed before the code is translated.
@@ -62,7 +60,6 @@ pub(crate) fn build(elf: &Elf, addresses: &Addresses) -> Result<Memory, Error> {
         mappings: Vec::new(),
         pinned: BTreeMap::new(),
         stack_top,
-        spill: stack_top as u32,
     };
     let eager = stack_end.saturating_sub(EAGER_STACK).max(stack_start);
     for (start, end, eager) in [(stack_start, eager, false), (eager, stack_end, true)] {

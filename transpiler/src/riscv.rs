@@ -492,9 +492,9 @@ pub(crate) fn eval(op: Alu, a: u64, b: u64) -> u64 {
         Alu::Srlw => sext32(wa >> (wb & 31)),
         Alu::Sraw => (wa as i32 >> (wb & 31)) as i64 as u64,
         Alu::Mul => a.wrapping_mul(b),
-        Alu::Mulh => (i128::from(sa) * i128::from(sb) >> 64) as u64,
+        Alu::Mulh => ((i128::from(sa) * i128::from(sb)) >> 64) as u64,
         Alu::Mulhsu => (i128::from(sa).wrapping_mul(i128::from(b)) >> 64) as u64,
-        Alu::Mulhu => (u128::from(a) * u128::from(b) >> 64) as u64,
+        Alu::Mulhu => ((u128::from(a) * u128::from(b)) >> 64) as u64,
         Alu::Div => {
             if b == 0 {
                 u64::MAX

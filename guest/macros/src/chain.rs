@@ -86,6 +86,10 @@ pub fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenStream> 
         pub mod endpoints { #(#entries)* }
     });
     let metadata = metadata();
+    // On the host nothing but a test enters the endpoints.
+    module.attrs.push(syn::parse_quote! {
+        #[cfg_attr(not(target_arch = "riscv64"), allow(dead_code))]
+    });
     items.push(syn::parse_quote! {
         #[cfg(target_arch = "riscv64")]
         #[allow(unsafe_code)]

@@ -1,0 +1,133 @@
+//! The token chain: coins moved by signed transfers, blocks by authors in turn.
+//!
+//! State holds no height, slot or hash, so that the same transfers give the same root.
+//! An account whose balance is 0 has no entry among the balances.
+#![cfg_attr(target_arch = "riscv64", no_std, no_main)]
+
+#[jar_guest::chain]
+mod token {
+    extern crate alloc;
+
+    use alloc::vec::Vec;
+
+    use jar_guest::{Map, Scope, Value, attest, block_info, score};
+    use jar_token_api::{
+        BALANCES_SLOT, Config, Error, NONCE_WINDOW, NONCES_SLOT, PublicKey, Transfer,
+        VALIDATORS_MAX, VALIDATORS_SLOT,
+    };
+
+    const VALIDATORS: Value<Vec<PublicKey>> = Value::new(VALIDATORS_SLOT);
+    const BALANCES: Map<PublicKey, u64> = Map::new(BALANCES_SLOT);
+    const NONCES: Map<PublicKey, u64> = Map::new(NONCES_SLOT);
+
+    /// The block has no seal of its author.
+    const NO_SEAL: u64 = 1;
+    /// The kernel took no score.
+    const NO_SCORE: u64 = 2;
+
+    #[genesis]
+    fn init(config: Config) -> Result<(), Error> {
+        if config.validators.len() > VALIDATORS_MAX {
+            return Err(Error::BadConfig);
+        }
+        VALIDATORS.set(&config.validators);
+        let mut total: u64 = 0;
+        for (account, amount) in &config.balances {
+            total = total.checked_add(*amount).ok_or(Error::BadConfig)?;
+            if BALANCES.get(account).is_some() {
+                return Err(Error::BadConfig);
+            }
+            set_balance(account, *amount);
+        }
+        Ok(())
+    }
+
+    #[transact(order = 1)]
+    fn transfer(transfer: Transfer) -> Result<(), Error> {
+        let (from, to) = (balance(transfer.from), transfer.to);
+        let nonce = nonce(transfer.from);
+        // The signature first: whatever comes of the checks, it must be used up.
+        check_signature(&transfer)?;
+        if transfer.nonce != nonce {
+            return Err(if transfer.nonce < nonce {
+                Error::Replay
+            } else {
+                Error::BadNonce
+            });
+        }
+        let rest = from.checked_sub(transfer.amount).ok_or(Error::Overdraft)?;
+        let next = nonce.checked_add(1).ok_or(Error::BadNonce)?;
+        if to != transfer.from && transfer.amount != 0 {
+            let sum = balance(to)
+                .checked_add(transfer.amount)
+                .ok_or(Error::Overflow)?;
+            set_balance(&transfer.from, rest);
+            set_balance(&to, sum);
+        }
+        NONCES.set(&transfer.from, &next);
+        Ok(())
+    }
+
+    #[dispatch(into = transfer, attestations = 1)]
+    fn transfer_in(transfer: Transfer) -> Result<(), Error> {
+        check_signature(&transfer)?;
+        let nonce = nonce(transfer.from);
+        if transfer.nonce < nonce {
+            return Err(Error::Replay);
+        }
+        if transfer.nonce - nonce >= NONCE_WINDOW {
+            return Err(Error::BadNonce);
+        }
+        if balance(transfer.from) < transfer.amount {
+            return Err(Error::Overdraft);
+        }
+        Ok(())
+    }
+
+    /// Makes the block invalid without the seal of its author; longer chains win.
+    #[schedule(order = 0)]
+    fn begin() {
+        let block = block_info();
+        if let Some(author) = author(block.slot)
+            && attest(&author, &[], Scope::Seal) != Ok(true)
+        {
+            jar_guest::fault!(NO_SEAL);
+        }
+        if score(block.height).is_err() {
+            jar_guest::fault!(NO_SCORE);
+        }
+    }
+
+    /// The validators in turn.
+    #[view]
+    fn author(slot: u64) -> Option<PublicKey> {
+        let validators = VALIDATORS.get().unwrap_or_default();
+        let turn = slot.checked_rem(validators.len() as u64)?;
+        validators.get(turn as usize).copied()
+    }
+
+    #[view]
+    fn balance(account: PublicKey) -> u64 {
+        BALANCES.get(&account).unwrap_or(0)
+    }
+
+    #[view]
+    fn nonce(account: PublicKey) -> u64 {
+        NONCES.get(&account).unwrap_or(0)
+    }
+
+    fn check_signature(transfer: &Transfer) -> Result<(), Error> {
+        match attest(&transfer.from, &transfer.signed_blob(), Scope::Direct) {
+            Ok(true) => Ok(()),
+            _ => Err(Error::BadSignature),
+        }
+    }
+
+    fn set_balance(account: &PublicKey, amount: u64) {
+        if amount == 0 {
+            BALANCES.remove(account);
+        } else {
+            BALANCES.set(account, &amount);
+        }
+    }
+}
