@@ -170,3 +170,21 @@ fn units(units: &Units) -> String {
         .collect();
     named.join(", ")
 }
+
+#[test]
+fn rpc_methods() {
+    check(
+        "docs/node.md",
+        "rpc-methods",
+        &jar_rpc::methods::method_table_markdown(),
+    );
+}
+
+#[test]
+fn rpc_errors() {
+    check(
+        "docs/node.md",
+        "rpc-errors",
+        &jar_rpc::error_table_markdown(),
+    );
+}
