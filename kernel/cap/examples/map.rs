@@ -2,7 +2,7 @@
 //! a lookup reads. `cargo run --release -p jar-cap --example map -- [entries]`
 
 use std::cell::Cell;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jar_cap::hash::blake2b;
 use jar_cap::{CNode, Cap, Data, Key, MemoryStore, NodeStore, RecordId, StoreError, load, persist};
@@ -40,7 +40,9 @@ fn balance(n: u64) -> Option<Cap> {
     Some(Cap::Data(Data::new(&n.to_le_bytes())))
 }
 
-fn save(map: &CNode, store: &mut MemoryStore) -> Result<(usize, usize), StoreError> {
+/// Answers number, bytes and time of the records, without the time to put them in the store.
+fn save(map: &CNode, store: &mut MemoryStore) -> Result<(usize, usize, Duration), StoreError> {
+    let start = Instant::now();
     let mut records = Vec::new();
     persist(
         &Cap::CNode(map.clone()),
@@ -51,12 +53,13 @@ fn save(map: &CNode, store: &mut MemoryStore) -> Result<(usize, usize), StoreErr
     )?;
     let bytes: usize = records.iter().map(|(_, b)| RecordId::LEN + b.len()).sum();
     let count = records.len();
+    let taken = start.elapsed();
     records.into_iter().for_each(|(id, b)| store.insert(id, b));
-    Ok((count, bytes))
+    Ok((count, bytes, taken))
 }
 
 fn lap(what: &str, start: &mut Instant) {
-    println!("{what}: {:.1} ms", start.elapsed().as_secs_f64() * 1000.0);
+    println!("{what}: {:.1?}", start.elapsed());
     *start = Instant::now();
 }
 
@@ -78,12 +81,10 @@ fn main() -> Result<(), StoreError> {
     lap(&format!("put in {entries} entries"), &mut start);
     map.root();
     lap("first root", &mut start);
-    let (count, bytes) = save(&map, &mut store)?;
-    lap(
-        &format!("persist all: {count} records, {bytes} bytes"),
-        &mut start,
-    );
+    let (count, bytes, time) = save(&map, &mut store)?;
+    println!("all of it: {count} records, {bytes} bytes, in {time:.1?}");
 
+    start = Instant::now();
     for round in 0..3 {
         for n in 0..ROOT_UPDATES {
             map.set(&store, &pick(n + round * ROOT_UPDATES, entries), balance(n))?;
@@ -94,14 +95,15 @@ fn main() -> Result<(), StoreError> {
         );
         map.root();
         lap("their root", &mut start);
-        save(&map, &mut store)?;
-        lap("their records", &mut start);
+        let (count, _, time) = save(&map, &mut store)?;
+        println!("their {count} records: {time:.1?}");
+        start = Instant::now();
     }
 
     for n in 0..COMMIT_UPDATES {
         map.set(&store, &pick(n + 1_000_000, entries), balance(n))?;
     }
-    let (count, bytes) = save(&map, &mut store)?;
+    let (count, bytes, _) = save(&map, &mut store)?;
     println!(
         "{COMMIT_UPDATES} updates in one commit: {count} records, {bytes} bytes with ids, {} a triple",
         3 * bytes as u64 / COMMIT_UPDATES

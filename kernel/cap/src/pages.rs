@@ -289,3 +289,37 @@ impl Change {
         ))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heights_hold_their_pages() {
+        let heights: Vec<_> = (0..10).map(height_of).collect();
+        assert_eq!(heights, [0, 0, 1, 2, 2, 3, 3, 3, 3, 4]);
+        assert_eq!(height_of(page_count(u64::MAX)), HEIGHT_MAX);
+        assert_eq!(height_of(page_count(1 << 30)), 18);
+    }
+
+    #[test]
+    fn pages_have_their_own_length_at_the_end_only() {
+        let lens: Vec<_> = (0..4).map(|index| page_len(8193, index)).collect();
+        assert_eq!(lens, [4096, 4096, 1, 0]);
+        assert_eq!(
+            (page_count(0), page_count(4096), page_count(4097)),
+            (0, 1, 2)
+        );
+        assert_eq!(page_len(u64::MAX, (1 << 52) - 1), 4095);
+    }
+
+    #[test]
+    fn absent_subtrees_hash_to_zeros() {
+        let link = PageLink::build(&[1; 2 * PAGE_BYTES + 1], 2);
+        let page = |bytes: &[u8]| tagged(Tag::PageLeaf, &[bytes]);
+        let node = |l: Hash, r: Hash| tagged(Tag::PageNode, &[&l, &r]);
+        let full = page(&[1; PAGE_BYTES]);
+        assert_eq!(link.hash(), node(node(full, full), node(page(&[1]), ZERO)));
+        assert_eq!(PageLink::Absent.hash(), ZERO);
+    }
+}

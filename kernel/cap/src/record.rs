@@ -12,8 +12,13 @@
 //! An entry is its key and its capability; a branch is one byte with the [`Side`] codes of left
 //! (bits 0..1) and right (bits 2..3), then what the sides hold: an entry, a branch, or at a
 //! record depth the hash of one. Capabilities are written by value as far as they are small, so
-//! that they need no record of their own; [`Form`] lists them. A record has exactly one content
-//! for its id, and the place it is referred from ([`Reference::level`]).
+//! that they need no record of their own; [`Form`] lists them.
+//!
+//! A content is accepted only if it hashes to the id, is encoded canonically, and starts at the
+//! place it is referred from ([`Reference::level`]). Three things an id does not bind: whether
+//! the root of a trie is a leaf or a branch, that an id is an Image's, and an Image's bytes of
+//! code. A record that is wrong in one of them refers to a record that cannot exist, or that
+//! is refused when it is read.
 
 use parity_scale_codec::{Decode, Encode};
 
@@ -479,4 +484,88 @@ pub fn references(reference: &Reference, bytes: &[u8]) -> Result<Vec<Reference>,
         Content::Cap(cap) => Item::below(cap, &mut items),
     }
     Ok(items.iter().map(Item::reference).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_start_on_the_way_to_any_depth() {
+        let mut starts = vec![0];
+        while starts.last() < Some(&256) {
+            starts.extend(starts.last().map(|depth| next_record_depth(*depth)));
+        }
+        assert_eq!(starts[..6], [0, 4, 8, 12, 14, 16]);
+        assert_eq!(starts.last(), Some(&256));
+        for depth in 0..256 {
+            let next = starts.iter().find(|start| **start > depth);
+            assert_eq!(Some(&next_record_depth(depth)), next);
+        }
+    }
+
+    #[test]
+    fn page_records_start_at_every_third_height() {
+        let below: Vec<_> = (1..8).map(next_record_height).collect();
+        assert_eq!(below, [0, 0, 0, 3, 3, 3, 6]);
+    }
+
+    #[test]
+    fn each_malformed_branch_is_refused() {
+        let leaf = |n: u8| {
+            let mut out = Vec::new();
+            write_leaf(&Leaf::new(Key::from(n), Cap::Type([n; 32])), &mut out);
+            out
+        };
+        let read = |bytes: &[u8], depth| {
+            let mut input = bytes;
+            read_branch(&mut input, depth, next_record_depth(depth), 1).map(|_| input.len())
+        };
+        let two = [&[0b0101][..], &leaf(1), &leaf(2)].concat();
+        assert_eq!(read(&two, 0), Ok(0));
+        assert_eq!(read(&two, 255), Ok(0));
+        assert!(read(&two[..two.len() - 1], 0).is_err(), "ends early");
+        assert!(read(&[], 0).is_err());
+        assert!(read(&[0b0000], 0).is_err(), "nothing in it");
+        assert!(
+            read(&[&[0b0001][..], &leaf(1)].concat(), 0).is_err(),
+            "one entry"
+        );
+        assert!(
+            read(&[&[0b0100][..], &leaf(1)].concat(), 0).is_err(),
+            "one entry"
+        );
+        assert!(read(&[0b0011], 0).is_err(), "no such side");
+        assert!(
+            read(&[&[0b10101][..], &two[1..]].concat(), 0).is_err(),
+            "more bits"
+        );
+        let below = [&[0b0010][..], &[7; 32]].concat();
+        assert_eq!(read(&below, 3), Ok(0), "the hash of a branch at depth 4");
+        assert!(
+            read(&below, 255).is_err(),
+            "nothing branches below 256 bits"
+        );
+        assert!(read(&[0b0010, 0b0010, 0b0010, 0b0010, 0b0010], 0).is_err());
+    }
+
+    #[test]
+    fn a_record_states_the_depth_it_starts_at() {
+        let leaf = |n| Link::Leaf(Leaf::new(Key::from(n), Cap::Type([n; 32])).into());
+        let branch = Branch::new([leaf(1), leaf(2)]);
+        let hash = branch.hash();
+        for depth in 0..=255 {
+            let bytes = encode_branch(&branch, depth).expect("all of it is in memory");
+            let starts = depth == 0 || next_record_depth(depth - 1) == depth;
+            assert_eq!(decode_branch(hash, &bytes, 1).is_ok(), starts, "{depth}");
+        }
+    }
+
+    #[test]
+    fn data_has_one_form() {
+        let short = Form::Data(INLINE_BYTES_MAX, [1; 32]);
+        assert_eq!(short.into_cap(1), Err(NOT_CANONICAL));
+        let long = Form::Bytes(vec![1; 64]);
+        assert_eq!(long.into_cap(1), Err(NOT_CANONICAL));
+    }
 }

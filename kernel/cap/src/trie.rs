@@ -459,3 +459,92 @@ fn split(depth: usize, a: Arc<Leaf>, b: Arc<Leaf>) -> Link {
     }
     link
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::MemoryStore;
+
+    /// An entry at a path of one's choice, as ground keys come near to it.
+    fn leaf_at(path: Hash, n: u8) -> Leaf {
+        let mut leaf = Leaf::new(Key::from(n), Cap::Type([n; 32]));
+        leaf.key_hash = path;
+        leaf
+    }
+
+    fn path(last: u8) -> Hash {
+        let mut path = [0xa5; 32];
+        path[31] = last;
+        path
+    }
+
+    fn depth_of(link: &Link) -> usize {
+        match link {
+            Link::Branch(branch) => {
+                let kids = branch.loaded_kids().into_iter().flatten();
+                1 + kids.map(depth_of).max().unwrap_or(0)
+            }
+            _ => 0,
+        }
+    }
+
+    #[test]
+    fn paths_that_differ_in_the_last_bit_are_256_deep() {
+        let store = MemoryStore::new();
+        let mut root = Link::Empty;
+        root.insert(leaf_at(path(0), 1), &store).unwrap();
+        let single = root.hash();
+        assert_eq!(depth_of(&root), 0);
+        root.insert(leaf_at(path(1), 2), &store).unwrap();
+        assert_eq!(depth_of(&root), 256);
+        root.insert(leaf_at([0; 32], 3), &store).unwrap();
+        assert_eq!(depth_of(&root), 256);
+
+        let order: Vec<_> = [None, Some([0; 32]), Some(path(0)), Some(path(1))]
+            .iter()
+            .map(|after| root.next(after.as_ref(), &store).unwrap())
+            .map(|leaf| leaf.map(|leaf| leaf.key_hash))
+            .collect();
+        assert_eq!(order, [Some([0; 32]), Some(path(0)), Some(path(1)), None]);
+
+        root.hash();
+        root.remove(&[0; 32], 0, &store).unwrap();
+        assert_eq!(depth_of(&root), 256, "still two entries");
+        root.remove(&path(1), 0, &store).unwrap();
+        assert_eq!(depth_of(&root), 0, "one entry is a leaf");
+        assert_eq!(root.hash(), single);
+        assert!(root.remove(&path(1), 0, &store).unwrap().is_none());
+        root.remove(&path(0), 0, &store).unwrap();
+        assert_eq!(root.hash(), ZERO);
+    }
+
+    #[test]
+    fn bits_are_read_most_significant_first() {
+        let path = path(0b0000_0010);
+        let first: Vec<_> = (0..8).map(|i| bit(&path, i)).collect();
+        assert_eq!(first, [1, 0, 1, 0, 0, 1, 0, 1]);
+        assert_eq!((bit(&path, 254), bit(&path, 255)), (1, 0));
+    }
+
+    #[test]
+    fn a_unique_path_is_changed_in_place() {
+        let store = MemoryStore::new();
+        let mut root = Link::Empty;
+        for n in 0..=255 {
+            let leaf = Leaf::new(Key::from(n), Cap::Type([n; 32]));
+            root.insert(leaf, &store).unwrap();
+        }
+        let address = |link: &Link| match link {
+            Link::Branch(branch) => Some(Arc::as_ptr(branch)),
+            _ => None,
+        };
+        let before = address(&root);
+        let change = || Leaf::new(Key::from(1), Cap::Type([0; 32]));
+        root.insert(change(), &store).unwrap();
+        assert_eq!(address(&root), before);
+        let shared = root.clone();
+        root.insert(change(), &store).unwrap();
+        assert_ne!(address(&root), before);
+        assert_eq!(shared.hash(), root.hash());
+    }
+}

@@ -1,5 +1,5 @@
 //! Hashes of every tag and every SCALE format, kept in `golden.txt`, so that none can change
-//! unnoticed. `BLESS=1 cargo test -p jar-cap --test golden` writes the file anew.
+//! unnoticed. `JAR_BLESS=1 cargo test -p jar-cap --test golden` writes the file anew.
 
 mod common;
 
@@ -119,10 +119,10 @@ fn table() -> String {
 fn golden() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden.txt");
     let found = table();
-    if std::env::var_os("BLESS").is_some() {
+    if std::env::var_os("JAR_BLESS").is_some() {
         std::fs::write(path, &found).unwrap();
     }
-    let expected = std::fs::read_to_string(path).expect("tests/golden.txt; BLESS=1 writes it");
+    let expected = std::fs::read_to_string(path).expect("tests/golden.txt; JAR_BLESS=1 writes it");
     for (expected, found) in expected.lines().zip(found.lines()) {
         assert_eq!(expected, found, "a format changed");
     }
