@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rocksdb::{
     BlockBasedOptions, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode,
-    IteratorMode, SliceTransform,
+    IteratorMode, LiveFile, SliceTransform,
 };
 
 use crate::batch::{Batch, get, named_handle};
@@ -54,6 +54,7 @@ pub(crate) fn open(path: &Path, options: &Options) -> Result<DB, Error> {
         .map(|name| ColumnFamilyDescriptor::new(name, setup.column(access(name))));
     let mut db = DB::open_cf_descriptors(&setup.database, path, descriptors)
         .map_err(|error| open_error(path, error))?;
+    check_tables(path, &db)?;
     match stored_schema(&db)? {
         Some(SCHEMA) => check_columns(path, &present)?,
         Some(found) => {
@@ -214,6 +215,31 @@ fn check_columns(path: &Path, present: &[String]) -> Result<(), Error> {
         Some(reason) => Err(Error::Damaged {
             path: path.to_path_buf(),
             reason,
+        }),
+    }
+}
+
+/// Every table is there in its length: RocksDB itself looks at most of them when they are read.
+fn check_tables(path: &Path, db: &DB) -> Result<(), Error> {
+    let unlike = |table: &LiveFile| {
+        fs::metadata(path.join(table.name.trim_start_matches('/')))
+            .map_or(true, |file| file.len() != table.size as u64)
+    };
+    let mut suspects = db.live_files()?;
+    suspects.retain(unlike);
+    if suspects.is_empty() {
+        return Ok(());
+    }
+    // A table may have been merged into others since.
+    let live = db.live_files()?;
+    let damaged = live
+        .iter()
+        .find(|table| suspects.iter().any(|suspect| suspect.name == table.name));
+    match damaged {
+        None => Ok(()),
+        Some(table) => Err(Error::Damaged {
+            path: path.to_path_buf(),
+            reason: format!("table {} is missing or cut", table.name),
         }),
     }
 }

@@ -186,25 +186,27 @@ fn damaged_files_are_never_believed() {
     assert!(noticed > 40, "only {noticed} of 120 were noticed");
 }
 
-/// The tables a directory's database consists of; a kill leaves others too.
-fn live_tables(dir: &Path) -> Vec<PathBuf> {
-    let options = rocksdb::Options::default();
-    let columns = DB::list_cf(&options, dir).unwrap();
-    let db = DB::open_cf_for_read_only(&options, dir, columns, false).unwrap();
+/// Names of the tables a directory's database consists of; a kill leaves others too.
+fn live_tables(dir: &Path) -> Vec<String> {
+    let dir = copy(dir);
+    let mut options = rocksdb::Options::default();
+    options.set_disable_auto_compactions(true);
+    let columns = DB::list_cf(&options, dir.path()).unwrap();
+    let columns = columns.iter().map(|name| (name, options.clone()));
+    let db = DB::open_cf_with_opts(&options, dir.path(), columns).unwrap();
     let tables = db.live_files().unwrap();
-    tables
-        .iter()
-        .map(|table| dir.join(table.name.trim_start_matches('/')))
-        .collect()
+    let names = tables.iter().map(|table| table.name.trim_matches('/'));
+    names.map(str::to_string).collect()
 }
 
 #[test]
 fn missing_and_swapped_tables_are_noticed() {
     let left = left_by_a_kill();
-    let tables = live_tables(left.path());
+    let mut tables = live_tables(left.path());
+    // Opening a copy moved its log to tables of its own.
+    tables.retain(|name| left.path().join(name).exists());
     assert!(tables.len() > 1);
-    for (i, table) in tables.iter().enumerate() {
-        let name = table.file_name().unwrap();
+    for (i, name) in tables.iter().enumerate() {
         let dir = copy(left.path());
         fs::remove_file(dir.path().join(name)).unwrap();
         let error = RocksStore::open(dir.path(), &small()).unwrap_err();
@@ -213,7 +215,7 @@ fn missing_and_swapped_tables_are_noticed() {
         // A table in the place of another is never read as that one.
         let dir = copy(left.path());
         let other = &tables[(i + 1) % tables.len()];
-        fs::copy(other, dir.path().join(name)).unwrap();
+        fs::copy(left.path().join(other), dir.path().join(name)).unwrap();
         if let Ok(store) = RocksStore::open(dir.path(), &small()) {
             assert_honest(&store);
         }
