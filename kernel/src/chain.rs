@@ -1,6 +1,6 @@
 //! What can be read of a chain without changing it: states, views, proofs.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use jar_cap::hash::Tag;
@@ -9,7 +9,7 @@ use jar_cap::proof::Proof;
 use jar_cap::{
     Cap, Data, Hash, ImageRef, Instance, Key, NodeStore, RecordId, Status as InstanceStatus,
 };
-use parity_scale_codec::{Decode, Encode};
+use parity_scale_codec::Encode;
 
 use crate::block::{Ending, Event, Header, Outcome, PublicKey};
 use crate::error::KernelError;
@@ -50,7 +50,7 @@ pub struct ViewOutcome {
     pub result: Option<Vec<u8>>,
     /// Gas it spent.
     pub gas_used: u64,
-    /// Lines it logged, with their levels.
+    /// Lines it logged, with their levels; those beyond 64 KiB are left out.
     pub logs: Vec<(u64, Vec<u8>)>,
 }
 
@@ -240,8 +240,14 @@ impl Chain {
         if image.endpoints.get(&endpoint).map(|e| e.role) != Some(Role::View) {
             return Err(ReadError::NotAView(endpoint));
         }
-        let logs = RefCell::new(Vec::new());
-        let log = |level, line: &[u8]| logs.borrow_mut().push((level, line.to_vec()));
+        let (logs, bytes_left) = (RefCell::new(Vec::new()), Cell::new(VIEW_LOG_BYTES_MAX));
+        let log = |level, line: &[u8]| {
+            // A line counts for more than its bytes, so that empty ones are bounded too.
+            if let Some(left) = bytes_left.get().checked_sub(line.len() + 16) {
+                bytes_left.set(left);
+                logs.borrow_mut().push((level, line.to_vec()));
+            }
+        };
         let finished = execute(
             &self.env,
             Invocation {
@@ -329,21 +335,59 @@ impl Chain {
     /// The key that may seal a block of this time slot on top of a state; `None` when the
     /// chain names nobody, or has no View `author`.
     pub fn author(&self, state: &State, slot: u64) -> Result<Option<PublicKey>, KernelError> {
+        self.author_answer(state, slot)?.map_err(KernelError::Image)
+    }
+
+    /// As [`Chain::author`]; the inner error is a View that gives no answer.
+    pub(crate) fn author_answer(
+        &self,
+        state: &State,
+        slot: u64,
+    ) -> Result<Result<Option<PublicKey>, String>, KernelError> {
         let Some(endpoint) = self.endpoint_by_name(state, AUTHOR)? else {
-            return Ok(None);
+            return Ok(Ok(None));
         };
         let outcome = match self.view(state, endpoint.index, &slot.encode()) {
             Ok(outcome) => outcome,
             Err(ReadError::Kernel(error)) => return Err(error),
-            Err(other) => return Err(KernelError::Image(format!("View author: {other}"))),
+            Err(other) => return Ok(Err(format!("View {AUTHOR}: {other}"))),
         };
         let answer = match (outcome.ending, &outcome.result) {
-            (Ending::Halted(0), Some(result)) => Option::<PublicKey>::decode(&mut &result[..]).ok(),
+            (Ending::Halted(0), Some(result)) => jar_cap::decode_canonical(result).ok(),
             _ => None,
         };
-        answer.ok_or_else(|| {
-            KernelError::Image(format!("View author ended with {:?}", outcome.ending))
-        })
+        let silence = || format!("View {AUTHOR} ended with {:?}", outcome.ending);
+        Ok(answer.ok_or_else(silence))
+    }
+
+    /// The ancestor of a height, or the block itself; `None` above it.
+    pub(crate) fn ancestor_at(
+        &self,
+        state: &State,
+        height: u64,
+    ) -> Result<Option<Hash>, KernelError> {
+        let store = self.store();
+        let (mut at, mut hash, mut parent) = (state.header.height, state.hash, state.header.parent);
+        while at > height {
+            // From a canonical block on, the index knows the way.
+            if store.canonical(at)? == Some(hash) {
+                return Ok(store.canonical(height)?);
+            }
+            hash = parent;
+            let stored = store
+                .header(&hash)?
+                .ok_or_else(|| KernelError::Internal("a block's ancestor is missing".into()))?;
+            (at, parent) = (stored.header.height, stored.header.parent);
+        }
+        Ok((at == height).then_some(hash))
+    }
+
+    /// Whether a hash is that of a block or of one of its ancestors.
+    pub(crate) fn is_ancestor(&self, hash: &Hash, of: &State) -> Result<bool, KernelError> {
+        match self.store().header(hash)? {
+            Some(stored) => Ok(self.ancestor_at(of, stored.header.height)? == Some(*hash)),
+            None => Ok(false),
+        }
     }
 
     /// What a path of the chain Instance's table holds.
@@ -469,6 +513,9 @@ fn load_instance(store: &dyn NodeStore, id: Hash) -> Result<Instance, KernelErro
     }
 }
 
+/// Bytes of log lines a View's outcome holds at the most.
+const VIEW_LOG_BYTES_MAX: usize = 64 << 10;
+
 /// Name of the View that says who may author a block.
 const AUTHOR: &str = "author";
 
@@ -489,56 +536,4 @@ fn program_table(instance: &Instance) -> Result<jar_cap::CNode, KernelError> {
 
 fn not_a_program() -> KernelError {
     KernelError::Internal("the chain Instance is not a program".into())
-}
-
-/// Runs the Genesis endpoint of an Image; answers the chain Instance it leaves.
-pub(crate) fn run_genesis(
-    env: &Env,
-    image: &ImageRef,
-    genesis: &Genesis,
-) -> Result<Instance, KernelError> {
-    let loaded = env.programs.load(&*env.store, image)?;
-    let mut endpoints = loaded.image.endpoints.iter();
-    let endpoint = endpoints.find(|(_, e)| e.role == Role::Genesis);
-    let table = crate::natives::genesis_table(&*env.store)?;
-    let instance = Instance::program(jar_cap::genesis_type(&image.id()), image.clone(), table);
-    let Some((endpoint, _)) = endpoint else {
-        return Ok(instance);
-    };
-    let lines = RefCell::new(Vec::new());
-    let log = |_, line: &[u8]| {
-        let line = String::from_utf8_lossy(line).into_owned();
-        lines.borrow_mut().push(line);
-    };
-    let finished = execute(
-        env,
-        Invocation {
-            instance,
-            endpoint: *endpoint,
-            arguments: [0; 4],
-            scratch: Some(Cap::Data(Data::new(&genesis.payload))),
-            block: BlockInfo {
-                genesis: [0; 32],
-                parent: [0; 32],
-                height: 0,
-                slot: 0,
-                time_ms: genesis.time_ms,
-            },
-            grant: Grant {
-                gas: genesis.params.genesis_gas,
-                quota: genesis.params.schedule_quota,
-            },
-            traces: Traces::verify(&[]),
-            is_view: false,
-            slot: None,
-            log: &log,
-        },
-    )?;
-    match finished.ending {
-        Ending::Halted(0) => Ok(finished.instance),
-        ending => Err(KernelError::Genesis(format!(
-            "the Genesis endpoint ended with {ending:?} {}",
-            lines.into_inner().join("; ")
-        ))),
-    }
 }

@@ -1,6 +1,6 @@
 //! The off-chain pipeline: what waits in each Dispatch slot.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use jar_abi::{ARRIVING_ITEM, SlotItemKind};
@@ -24,7 +24,7 @@ pub(crate) struct Item {
     /// The event's id at its endpoint.
     pub id: Hash,
     /// Ids of the accepted events this one was made from.
-    pub origins: Vec<Hash>,
+    pub origins: BTreeSet<Hash>,
     size: u64,
 }
 
@@ -140,6 +140,11 @@ impl Pipeline {
         self.known.contains_key(id)
     }
 
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
     /// Number of items that wait.
     pub fn len(&self) -> usize {
         self.slots.values().map(|slot| slot.items.len()).sum()
@@ -233,16 +238,12 @@ impl Pipeline {
         }
     }
 
-    /// Drops items that a block included.
-    pub fn remove_included(&mut self, included: &[(Hash, u32)]) {
-        if self.known.is_empty() {
-            return;
-        }
-        let ids: std::collections::BTreeSet<&Hash> = included.iter().map(|(id, _)| id).collect();
+    /// Drops items that blocks included.
+    pub fn remove_included(&mut self, included: &BTreeSet<Hash>) {
         let mut gone = Vec::new();
         for slot in self.slots.values_mut() {
             slot.items.retain(|item| {
-                let stays = !ids.contains(&item.id);
+                let stays = !included.contains(&item.id);
                 if !stays {
                     slot.bytes -= item.size;
                     gone.push(item.clone());
@@ -305,25 +306,22 @@ impl Slot {
 fn build_item(slot: &Slot, arriving_id: Hash, arriving: &Event, emitted: EmittedItem) -> Item {
     let size = SlotView::item_size(&emitted);
     let mut attestations = Vec::with_capacity(emitted.picks.len());
-    // An item without signatures has nothing to pick: it was made from what arrived.
-    let mut origins = if emitted.picks.is_empty() {
-        vec![arriving_id]
-    } else {
-        Vec::new()
-    };
+    let mut picked = BTreeSet::new();
     for (index, attestation) in &emitted.picks {
-        let (event, from): (&Event, &[Hash]) = if *index == ARRIVING_ITEM {
-            (arriving, std::slice::from_ref(&arriving_id))
-        } else {
-            let item = &slot.items[*index as usize];
-            (&item.event, &item.origins)
+        picked.insert(*index);
+        let event = match *index {
+            ARRIVING_ITEM => arriving,
+            index => &slot.items[index as usize].event,
         };
         attestations.push(event.attestations[*attestation as usize].clone());
-        for origin in from {
-            if !origins.contains(origin) {
-                origins.push(*origin);
-            }
-        }
+    }
+    // An item without signatures has nothing to pick: it was made from what arrived.
+    let mut origins = BTreeSet::new();
+    if picked.remove(&ARRIVING_ITEM) || picked.is_empty() {
+        origins.insert(arriving_id);
+    }
+    for index in picked {
+        origins.extend(&slot.items[index as usize].origins);
     }
     let event = Event {
         payload: emitted.payload,

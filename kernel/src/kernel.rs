@@ -1,5 +1,6 @@
 //! The kernel: owner of the head. It accepts events, builds blocks and imports them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jar_abi::Phase;
@@ -10,10 +11,11 @@ use jar_pvm::Engine;
 use crate::block::{
     Block, Body, Ending, Event, Header, Outcome, Scope, outcome_root, signed_message,
 };
-use crate::chain::{Chain, State, run_genesis};
+use crate::chain::{Chain, State};
 use crate::dispatch::Pipeline;
 use crate::error::KernelError;
 use crate::exec::{Effects, Env, Grant, Invocation, Traces, execute};
+use crate::genesis::{check_genesis, check_numbers, commit_genesis};
 use crate::hardware::{Commit, Emission, Hardware, SignRequest, Trace, Watermark};
 use crate::params::{Genesis, Params};
 use crate::programs::Programs;
@@ -365,6 +367,7 @@ impl<H: Hardware> Kernel<H> {
         author: Option<crate::block::PublicKey>,
         walked: &mut Walked,
     ) -> Result<Advanced, AdvanceError> {
+        check_sizes(&self.chain, &walked.body)?;
         check_seal(&walked.body, author)?;
         let mut body = std::mem::take(&mut walked.body);
         let header = Header {
@@ -434,9 +437,7 @@ impl<H: Hardware> Kernel<H> {
         if !verify_batch(&walked.checks) {
             return Err(InvalidBlock::Signature.into());
         }
-        let advanced = self.commit(&parent, block, &mut walked, Vec::new())?;
-        self.pipeline.remove_included(&advanced.events);
-        Ok(advanced)
+        self.commit(&parent, block, &mut walked, Vec::new())
     }
 
     /// What can be told of a received block before any of it runs.
@@ -461,7 +462,10 @@ impl<H: Hardware> Kernel<H> {
         if block.body.root() != header.body_root {
             return Err(InvalidBlock::BodyRoot.into());
         }
-        let author = self.chain.author(parent, header.slot)?;
+        // What the View makes of a hostile time slot is the block's trouble, not the node's.
+        let author = self.chain.author_answer(parent, header.slot)?;
+        let author = author
+            .map_err(|_| InvalidBlock::Seal("the View author gives no answer for its time slot"))?;
         check_seal(&block.body, author)?;
         if let Some((_, seal)) = block.body.seal() {
             let blob_hash = jar_cap::hash::blake2b(&[&header.hash()]);
@@ -476,31 +480,8 @@ impl<H: Hardware> Kernel<H> {
     /// Whether the last finalized block is this one or an ancestor of it.
     fn descends_from_finalized(&self, state: &State) -> Result<bool, KernelError> {
         let finalized = &self.finalized;
-        let ancestor = self.ancestor_at(state.hash, &state.header, finalized.header.height)?;
-        Ok(ancestor == Some(finalized.hash))
-    }
-
-    /// The ancestor, or the block itself, of a height; `None` below that height.
-    fn ancestor_at(
-        &self,
-        mut hash: Hash,
-        header: &Header,
-        height: u64,
-    ) -> Result<Option<Hash>, KernelError> {
-        let store = self.chain.store();
-        let (mut at, mut parent) = (header.height, header.parent);
-        while at > height {
-            // From a canonical block on, the index knows the way.
-            if store.canonical(at)? == Some(hash) {
-                return Ok(store.canonical(height)?);
-            }
-            hash = parent;
-            let stored = store
-                .header(&hash)?
-                .ok_or_else(|| KernelError::Internal("a block's ancestor is missing".into()))?;
-            (at, parent) = (stored.header.height, stored.header.parent);
-        }
-        Ok((at == height).then_some(hash))
+        let height = finalized.header.height;
+        Ok(self.chain.ancestor_at(state, height)? == Some(finalized.hash))
     }
 
     fn commit(
@@ -526,7 +507,12 @@ impl<H: Hardware> Kernel<H> {
             instance: walked.instance.clone(),
         });
         let finalized = self.newly_finalized(parent, &walked.finalize)?;
-        let head_changed = score > self.head.score;
+        // A block that finalizes what the head does not descend from leaves that head behind.
+        let head_changed = score > self.head.score
+            || match &finalized {
+                Some(finalized) => !self.chain.is_ancestor(&finalized.hash, &self.head)?,
+                None => false,
+            };
         let (canonical, reverted) = if head_changed {
             self.canonical_changes(&state)?
         } else {
@@ -554,6 +540,7 @@ impl<H: Hardware> Kernel<H> {
         };
         store.commit(&commit)?;
         self.committed(&commit, state, finalized, reverted);
+        self.drop_included(&commit)?;
         Ok(Advanced {
             hash,
             block: Arc::new(commit.block),
@@ -572,11 +559,10 @@ impl<H: Hardware> Kernel<H> {
     ) -> Result<Option<Arc<State>>, AdvanceError> {
         let mut newest: Option<Arc<State>> = None;
         for hash in declared {
-            let state = self.chain.state(hash)?.ok_or(InvalidBlock::Finalize)?;
-            let ancestor = self.ancestor_at(parent.hash, &parent.header, state.header.height)?;
-            if ancestor != Some(*hash) {
+            if !self.chain.is_ancestor(hash, parent)? {
                 return Err(InvalidBlock::Finalize.into());
             }
+            let state = self.chain.state(hash)?.ok_or(InvalidBlock::Finalize)?;
             let highest = newest.as_ref().unwrap_or(&self.finalized);
             if state.header.height > highest.header.height {
                 newest = Some(Arc::new(state));
@@ -607,6 +593,28 @@ impl<H: Hardware> Kernel<H> {
         let stale = head.header.height + 1..=old_head;
         changes.extend(stale.map(|height| (height, None)));
         Ok((changes, (old_head + 1).saturating_sub(height)))
+    }
+
+    /// Drops waiting items that the blocks of a new head include.
+    fn drop_included(&mut self, commit: &Commit) -> Result<(), KernelError> {
+        if self.pipeline.is_empty() {
+            return Ok(());
+        }
+        let mut included: BTreeSet<Hash> = BTreeSet::new();
+        for hash in commit.canonical.iter().filter_map(|(_, hash)| *hash) {
+            if hash == commit.hash {
+                included.extend(commit.events.iter().map(|(id, _)| *id));
+                continue;
+            }
+            let block = self.chain.store().block(&hash)?;
+            let block =
+                block.ok_or_else(|| KernelError::Internal("a block's body is missing".into()))?;
+            for (endpoint, events) in &block.body.groups {
+                included.extend(events.iter().map(|event| event.id(*endpoint)));
+            }
+        }
+        self.pipeline.remove_included(&included);
+        Ok(())
     }
 
     fn committed(
@@ -681,82 +689,6 @@ fn check_event_size(params: &Params, event: &Event) -> Result<(), Refusal> {
         }
     }
     Ok(())
-}
-
-/// Refuses numbers with which a chain could not go on.
-fn check_numbers(genesis: &Genesis) -> Result<(), KernelError> {
-    let refuse = |what: &str| Err(KernelError::Genesis(what.into()));
-    let params = &genesis.params;
-    match () {
-        _ if genesis.slot_ms == 0 => refuse("slot_ms is 0"),
-        _ if params.event_gas > params.block_gas => refuse("event_gas is over block_gas"),
-        _ if params.data_bytes > u64::from(u32::MAX) => refuse("data_bytes is over 4 GiB"),
-        _ if genesis.payload.len() as u64 > params.payload_bytes => {
-            refuse("the payload is over payload_bytes")
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Checks that the store's chain starts as this one; answers its genesis hash.
-fn check_genesis(
-    env: &Env,
-    genesis: &Genesis,
-    image: &ImageRef,
-    stored: Hash,
-) -> Result<Hash, KernelError> {
-    let header = env
-        .store
-        .header(&stored)?
-        .ok_or_else(|| KernelError::Internal("the genesis header is missing".into()))?
-        .header;
-    let commitment = genesis.commitment(&image.id());
-    if header.body_root != commitment {
-        // Genesis is a function of what the commitment covers: state and hash follow from it.
-        return Err(KernelError::WrongChain {
-            stored: header.body_root,
-            spec: commitment,
-        });
-    }
-    Ok(stored)
-}
-
-/// Runs Genesis and commits its block; answers the genesis hash.
-fn commit_genesis(env: &Env, genesis: &Genesis, image: &ImageRef) -> Result<Hash, KernelError> {
-    let instance = run_genesis(env, image, genesis)?;
-    let header = Header {
-        genesis: [0; 32],
-        parent: [0; 32],
-        height: 0,
-        slot: 0,
-        body_root: genesis.commitment(&image.id()),
-        state_root: state_root(&instance.id()),
-        outcome_root: [0; 32],
-    };
-    let hash = header.hash();
-    let mut nodes = Vec::new();
-    jar_cap::persist(
-        &Cap::Instance(instance.clone()),
-        env.store.number(),
-        &mut |id, bytes| nodes.push((id, bytes)),
-    )?;
-    env.store.commit(&Commit {
-        block: Block {
-            header,
-            body: Body::default(),
-        },
-        hash,
-        score: 0,
-        instance: instance.id(),
-        outcomes: Vec::new(),
-        events: Vec::new(),
-        nodes,
-        canonical: vec![(0, Some(hash))],
-        head: Some(hash),
-        finalized: Some(hash),
-        watermarks: Vec::new(),
-    })?;
-    Ok(hash)
 }
 
 /// Decodes a block as a peer or a file gives it.

@@ -9,6 +9,7 @@ mod chain;
 mod dispatch;
 mod error;
 mod exec;
+mod genesis;
 mod hardware;
 mod kernel;
 pub mod local;

@@ -64,6 +64,9 @@ pub enum InvalidBlock {
     /// Groups are out of order, empty, doubled, or for no Transact endpoint.
     #[error("the group of endpoint {0} is out of place")]
     Group(u8),
+    /// The events before have spent the block's gas.
+    #[error("the block's gas does not suffice to start all of its events")]
+    Gas,
     /// A Schedule call faulted.
     #[error("the Schedule endpoint {endpoint} ended with {ending:?}")]
     Schedule {
@@ -160,6 +163,7 @@ const BODY_OVERHEAD: u64 = 4096;
 struct Walk<'a> {
     chain: &'a Chain,
     hardware: &'a dyn Hardware,
+    parent: &'a State,
     block: BlockInfo,
     walked: Walked,
     gas_left: u64,
@@ -195,6 +199,7 @@ pub(crate) fn walk(
     let mut walk = Walk {
         chain,
         hardware,
+        parent,
         block: BlockInfo {
             genesis: chain.genesis_hash(),
             parent: parent.hash,
@@ -316,13 +321,12 @@ impl Walk<'_> {
                 return Drained::Full;
             }
             match self.build_event(endpoint, item) {
-                Ok(included) => {
-                    if included {
-                        group.push(item.event.clone());
-                    }
+                Ok(true) => {
+                    group.push(item.event.clone());
                     taken.push((slot, item.clone()));
                     Drained::Gone
                 }
+                Ok(false) => Drained::Gone,
                 Err(error) => {
                     trouble = Some(error);
                     Drained::Full
@@ -338,7 +342,14 @@ impl Walk<'_> {
 
     fn has_room_for(&self, event: &Event) -> bool {
         let size = event.encoded_size() as u64;
-        size <= self.bytes_left && self.chain.params().event_gas <= self.gas_left
+        let has_gas = self.chain.params().event_gas <= self.gas_left && self.may_start_event();
+        size <= self.bytes_left && has_gas
+    }
+
+    /// Whether the block's gas suffices to start one more event: without a bound, events that
+    /// are given no gas would cost nothing.
+    fn may_start_event(&self) -> bool {
+        self.gas_left >= self.chain.params().price_call
     }
 
     /// Whether not even an empty block has room for an event.
@@ -354,36 +365,61 @@ impl Walk<'_> {
     /// Runs a waiting item; `false` when it would make the block invalid and is left out.
     fn build_event(&mut self, endpoint: u8, item: &Arc<Item>) -> Result<bool, KernelError> {
         let event = &item.event;
+        if self.is_oversized(event) {
+            return Ok(self.leave_out(item, "it is larger than a block"));
+        }
         let finished = self.call(endpoint, event_call(self.chain, self.gas_left, event))?;
-        let used = finished.traces.used();
-        let halted = matches!(finished.ending, Ending::Halted(_));
-        let genesis = self.chain.genesis_hash();
-        let consumed = &event.attestations[..used];
-        let reason = if self.is_oversized(event) {
-            Some("it is larger than a block")
-        } else if halted && has_unused(event, used) {
-            Some("attestations or results were left over")
-        } else if !consumed
-            .iter()
-            .all(|a| SignatureCheck::of(&genesis, a).verify())
-        {
-            Some("a signature does not verify")
-        } else {
-            None
-        };
-        if let Some(reason) = reason {
-            self.hardware.trace(Trace::Dropped {
-                id: item.id,
-                reason: reason.to_string(),
-            });
-            return Ok(false);
+        if let Some(reason) = self.objection(event, &finished)? {
+            return Ok(self.leave_out(item, reason));
         }
         self.bytes_left -= event.encoded_size() as u64;
         self.record(finished, Some(item.id));
         Ok(true)
     }
 
+    fn leave_out(&self, item: &Item, reason: &str) -> bool {
+        self.hardware.trace(Trace::Dropped {
+            id: item.id,
+            reason: reason.to_string(),
+        });
+        false
+    }
+
+    /// Why a block with an event that ended so would not be valid.
+    fn objection(
+        &self,
+        event: &Event,
+        finished: &Finished<'_>,
+    ) -> Result<Option<&'static str>, KernelError> {
+        let used = finished.traces.used();
+        if matches!(finished.ending, Ending::Halted(_)) && has_unused(event, used) {
+            return Ok(Some("attestations or results were left over"));
+        }
+        let genesis = self.chain.genesis_hash();
+        let consumed = &event.attestations[..used];
+        let is_good = |a: &Attestation| SignatureCheck::of(&genesis, a).verify();
+        if !consumed.iter().all(is_good) {
+            return Ok(Some("a signature does not verify"));
+        }
+        if finished
+            .effects
+            .score
+            .is_some_and(|score| score <= self.parent.score)
+        {
+            return Ok(Some("its score does not exceed the parent's"));
+        }
+        for hash in &finished.effects.finalize {
+            if !self.chain.is_ancestor(hash, self.parent)? {
+                return Ok(Some("it finalizes a block that is no ancestor"));
+            }
+        }
+        Ok(None)
+    }
+
     fn import_event(&mut self, endpoint: u8, event: &Event) -> Result<(), WalkError> {
+        if !self.may_start_event() {
+            return Err(InvalidBlock::Gas.into());
+        }
         let finished = self.call(endpoint, event_call(self.chain, self.gas_left, event))?;
         let used = finished.traces.used();
         if matches!(finished.ending, Ending::Halted(_)) && has_unused(event, used) {
