@@ -17,6 +17,8 @@ const REGISTERS: u8 = 13;
 const MAPPINGS_MAX: usize = 64;
 /// Slots with gas or quota caps in an Image.
 const METER_SLOTS_MAX: usize = 16;
+/// The slot through which payloads travel: it has to stay writable.
+const SCRATCH_SLOT: u8 = 0;
 /// Bytes of an endpoint's name.
 const NAME_BYTES_MAX: usize = 64;
 /// Entries of the metadata.
@@ -79,6 +81,9 @@ impl Image {
             return refuse(format!("at most {METADATA_MAX} entries of metadata"));
         }
         for (key, pinned) in &self.pinned {
+            if key.as_slice() == [SCRATCH_SLOT] {
+                return refuse("slot 0 is the scratchpad and can't be pinned");
+            }
             match pinned {
                 Pinned::Data(bytes) if bytes.len() as u64 > limits.data_bytes => {
                     return refuse(format!("the Data pinned at {key} is too long"));
@@ -283,6 +288,12 @@ mod tests {
                     .insert(Key::from(40), Pinned::Image(Box::default()));
             })
             .contains("not a pinned Data")
+        );
+        assert!(
+            refused(|i| {
+                i.pinned.insert(Key::from(0), Pinned::Data(vec![]));
+            })
+            .contains("scratchpad")
         );
         assert!(refused(|i| i.gas_slots = vec![Key::from(7); 2]).contains("distinct"));
         let change = |i: &mut Image, f: fn(&mut Endpoint)| {
