@@ -3,6 +3,7 @@
 use anyhow::{bail, ensure};
 use ed25519_dalek::SigningKey;
 use jar_cap::hash::blake2b;
+use jar_token_client::api::{DEV_VALIDATOR_SEED, DEV_WALLET_SEED};
 use jar_kernel::block::PublicKey;
 
 /// Characters of a name.
@@ -20,13 +21,13 @@ fn check_name(name: &str) -> anyhow::Result<()> {
 /// Seed of a development validator: what `--dev-key` enables for signing.
 pub fn validator_seed(name: &str) -> anyhow::Result<[u8; 32]> {
     check_name(name)?;
-    Ok(blake2b(&[b"jar-dev-validator:", name.as_bytes()]))
+    Ok(blake2b(&[DEV_VALIDATOR_SEED.as_bytes(), name.as_bytes()]))
 }
 
 /// Seed of a development wallet: what `--from` uses, and what no node signs with.
 pub fn wallet_seed(name: &str) -> anyhow::Result<[u8; 32]> {
     check_name(name)?;
-    Ok(blake2b(&[b"jar-dev-wallet:", name.as_bytes()]))
+    Ok(blake2b(&[DEV_WALLET_SEED.as_bytes(), name.as_bytes()]))
 }
 
 /// Public key of a seed.

@@ -1,0 +1,130 @@
+//! `jar-node token`.
+
+use anyhow::{ensure, Context};
+use jar_kernel::block::PublicKey;
+use jar_rpc::to_hex;
+use jar_rpc::types::{number, Fixed};
+use jar_token_client::api::Transfer;
+use jar_token_client::{TokenClient, Wallet};
+use serde_json::json;
+
+use super::print_json;
+use crate::cli::Token;
+use crate::keys::{named_key, wallet_seed};
+
+/// Uses the token chain.
+pub fn run(command: Token) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        match command {
+            Token::Transfer {
+                from,
+                to,
+                amount,
+                nonce,
+                rpc,
+                json,
+            } => {
+                let order = Order {
+                    from,
+                    to,
+                    amount,
+                    nonce,
+                };
+                transfer(&order, &rpc, json).await
+            }
+            Token::Balance {
+                who,
+                proof,
+                rpc,
+                json,
+            } => balance(&who, proof, &rpc, json).await,
+        }
+    })
+}
+
+/// What to transfer.
+struct Order {
+    from: String,
+    to: String,
+    amount: u64,
+    nonce: Option<u64>,
+}
+
+fn account(text: &str) -> anyhow::Result<PublicKey> {
+    named_key(text, wallet_seed)
+}
+
+async fn transfer(order: &Order, rpc: &str, json: bool) -> anyhow::Result<()> {
+    ensure!(
+        !order.from.starts_with("0x"),
+        "--from: the name of a development wallet, whose key signs; a public key cannot"
+    );
+    let wallet = Wallet::from_seed(&wallet_seed(&order.from).context("--from")?);
+    let to = account(&order.to).context("--to")?;
+    let client = TokenClient::connect(rpc).await?;
+    let from = wallet.public_key();
+    let nonce = match order.nonce {
+        Some(nonce) => nonce,
+        None => client.nonce(&from).await?,
+    };
+    let transfer = Transfer {
+        from,
+        to,
+        amount: order.amount,
+        nonce,
+    };
+    let included = client.transfer(&wallet, &transfer).await?;
+    let balances = [client.balance(&from).await?, client.balance(&to).await?];
+    if json {
+        return print_json(&json!({
+            "id": Fixed(included.id),
+            "block": Fixed(included.block),
+            "height": number(included.height),
+            "nonce": number(nonce),
+            "gas_used": number(included.gas_used),
+            "from": { "key": Fixed(from), "balance": number(balances[0]) },
+            "to": { "key": Fixed(to), "balance": number(balances[1]) },
+        }));
+    }
+    println!(
+        "{} -> {}: {} in block {} ({})",
+        order.from,
+        order.to,
+        order.amount,
+        included.height,
+        to_hex(&included.block)
+    );
+    println!("{}: {}", order.from, balances[0]);
+    println!("{}: {}", order.to, balances[1]);
+    Ok(())
+}
+
+async fn balance(who: &str, proof: bool, rpc: &str, json: bool) -> anyhow::Result<()> {
+    let key = account(who)?;
+    let client = TokenClient::connect(rpc).await?;
+    if !proof {
+        let balance = client.balance(&key).await?;
+        if json {
+            return print_json(&json!({ "key": Fixed(key), "balance": number(balance) }));
+        }
+        println!("{who}: {balance}");
+        return Ok(());
+    }
+    let (balance, proof) = client.proven_balance(&key).await?;
+    if json {
+        return print_json(&json!({
+            "key": Fixed(key),
+            "balance": number(balance),
+            "proof": proof,
+        }));
+    }
+    println!("{who}: {balance}");
+    println!(
+        "proven by block {} ({}), state root {}",
+        proof.header.height.0, proof.block, proof.state_root
+    );
+    Ok(())
+}
