@@ -19,6 +19,11 @@ const ARROWS: &[(&str, &[&str])] = &[
         "jar-sim",
         &["jar-abi", "jar-cap", "jar-kernel", "jar-driver"],
     ),
+    ("jar-token-api", &[]),
+    (
+        "jar-token-client",
+        &["jar-cap", "jar-kernel", "jar-rpc", "jar-token-api"],
+    ),
     ("jar-tidy", &[]),
 ];
 
@@ -37,6 +42,16 @@ const OWNERS: &[(&str, &str)] = &[
 /// What the kernel and everything below it is free of: I/O runtimes, clocks, randomness.
 const PURE: [&str; 5] = ["jar-isa", "jar-abi", "jar-cap", "jar-pvm", "jar-kernel"];
 const IMPURE_LIBRARIES: [&str; 6] = ["tokio", "rand", "getrandom", "chrono", "time", "tracing"];
+
+/// Folders of the workspace's crates, as its manifest lists them.
+pub fn members(workspace: &str) -> Vec<String> {
+    let table: toml::Table = workspace.parse().expect("a manifest is TOML");
+    let members = table["workspace"]["members"].as_array();
+    let members = members.expect("a workspace has members").iter();
+    members
+        .map(|member| member.as_str().expect("a member is a folder").to_string())
+        .collect()
+}
 
 /// What a crate's manifest says.
 pub struct Manifest {
