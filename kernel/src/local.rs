@@ -92,3 +92,61 @@ impl Hardware for LocalHardware {
         (self.sink)(Notice::Trace(trace));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::block::{Event, Scope};
+    use crate::memory::MemoryChainStore;
+
+    #[test]
+    fn the_node_hears_and_decides() {
+        let store: Arc<dyn Store> = Arc::new(MemoryChainStore::new());
+        let signer = Signer::new([[1; 32]], &*store).unwrap();
+        let key = *signer.keys().next().unwrap();
+        let (sender, notices) = mpsc::channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let hardware = LocalHardware::new(
+            store.clone(),
+            signer,
+            Box::new(move |notice| sender.send(notice).unwrap()),
+            Box::new(move || stopped.load(Ordering::Relaxed)),
+        );
+
+        assert_eq!(hardware.store().number(), store.number());
+        assert!(!hardware.should_stop());
+        stop.store(true, Ordering::Relaxed);
+        assert!(hardware.should_stop());
+
+        hardware.emit(Emission::Dispatch {
+            endpoint: 3,
+            event: Event::default(),
+        });
+        hardware.trace(Trace::Finalized {
+            hash: [1; 32],
+            height: 9,
+        });
+        let heard: Vec<Notice> = notices.try_iter().collect();
+        assert!(matches!(
+            &heard[..],
+            [
+                Notice::Emission(Emission::Dispatch { endpoint: 3, .. }),
+                Notice::Trace(Trace::Finalized { height: 9, .. })
+            ]
+        ));
+
+        let request = SignRequest {
+            key,
+            scope: Scope::Seal,
+            slot: 2,
+        };
+        assert!(hardware.may_sign(&request));
+        let (_, watermark) = hardware.sign(&request, &[0; 32]).unwrap();
+        assert_eq!(hardware.signer().watermark(&key), Some(watermark));
+        assert!(!hardware.may_sign(&request));
+    }
+}

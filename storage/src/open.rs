@@ -47,8 +47,11 @@ impl Default for Options {
 
 /// Opens or makes the database of a directory, with every column there and the schema right.
 pub(crate) fn open(path: &Path, options: &Options) -> Result<DB, Error> {
-    let setup = Setup::new(options);
-    let present = present_columns(path, &setup)?;
+    open_with(path, &Setup::new(options))
+}
+
+fn open_with(path: &Path, setup: &Setup) -> Result<DB, Error> {
+    let present = present_columns(path, setup)?;
     let descriptors = present
         .iter()
         .map(|name| ColumnFamilyDescriptor::new(name, setup.column(access(name))));
@@ -64,7 +67,7 @@ pub(crate) fn open(path: &Path, options: &Options) -> Result<DB, Error> {
                 supported: SCHEMA,
             });
         }
-        None => initialize(path, &mut db, &setup)?,
+        None => initialize(path, &mut db, setup)?,
     }
     Ok(db)
 }
@@ -263,4 +266,32 @@ fn initialize(path: &Path, db: &mut DB, setup: &Setup) -> Result<(), Error> {
     let mut batch = Batch::new(db);
     batch.put::<Meta>(&MetaKey::Schema, &MetaValue::Version(SCHEMA))?;
     batch.write()
+}
+
+#[cfg(test)]
+mod tests {
+    use rocksdb::statistics::Ticker;
+
+    use super::*;
+    use crate::columns::{Canonical, Slots};
+
+    #[test]
+    fn every_batch_is_one_synced_write() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let mut setup = Setup::new(&Options::default());
+        setup.database.enable_statistics();
+        let db = open_with(dir.path(), &setup).unwrap();
+        let counts = || {
+            [Ticker::WalFileSynced, Ticker::WriteDoneBySelf]
+                .map(|ticker| setup.database.get_ticker_count(ticker))
+        };
+        let before = counts();
+        for height in 0..5 {
+            let mut batch = Batch::new(&db);
+            batch.put::<Canonical>(&height, &[1; 32]).unwrap();
+            batch.put::<Slots>(&1, &Vec::new()).unwrap();
+            batch.write().unwrap();
+        }
+        assert_eq!(counts(), before.map(|count| count + 5));
+    }
 }
