@@ -210,7 +210,7 @@ fn cargo(toolchain: &Toolchain, dir: &Path, work: &Path) -> Command {
 fn flags(toolchain: &Toolchain, packages: &[Package], files: &Files) -> OsString {
     let mut flags: Vec<OsString> = Vec::new();
     let mut flag = |parts: &[&OsStr]| flags.push(parts.iter().copied().collect());
-    flag(&["-Clinker=".as_ref(), toolchain.linker.as_os_str()]);
+    flag(&["-Clinker=".as_ref(), toolchain.linker().as_os_str()]);
     flag(&["-Clink-arg=-T".as_ref(), files.script.as_os_str()]);
     for text in [
         "-Clinker-flavor=gnu-lld",

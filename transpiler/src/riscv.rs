@@ -455,13 +455,25 @@ impl fmt::Display for Inst {
                 a,
                 b: Rhs::Imm(imm),
             } => {
-                write!(f, "{} (immediate) {rd}, {a}, {imm}", op.name())
+                write!(f, "{} {rd}, {a}, {imm}", immediate_name(op))
             }
             Inst::Unary { op, rd, a } => write!(f, "{} {rd}, {a}", op.name()),
             Inst::Fence => f.write_str("fence"),
             Inst::Ecall => f.write_str("ecall"),
             Inst::Trap => f.write_str("unimp"),
         }
+    }
+}
+
+/// The assembler's name of the immediate form.
+fn immediate_name(op: Alu) -> String {
+    match op.name() {
+        "sltu" => "sltiu".into(),
+        name if name.ends_with(".uw") => name.into(),
+        name => match name.strip_suffix('w') {
+            Some(stem) => format!("{stem}iw"),
+            None => format!("{name}i"),
+        },
     }
 }
 

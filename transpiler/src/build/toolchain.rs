@@ -11,8 +11,7 @@ pub struct Toolchain {
     rustc: PathBuf,
     cargo: PathBuf,
     sysroot: PathBuf,
-    /// The linker for the guest's ELF.
-    pub(super) linker: PathBuf,
+    linker: PathBuf,
     /// `rustc --version`.
     pub version: String,
 }
@@ -89,6 +88,18 @@ impl Toolchain {
             command.env_remove(name);
         }
         command
+    }
+
+    /// The compiler, with the nightly features that guests need.
+    pub fn rustc(&self) -> Command {
+        let mut command = Command::new(&self.rustc);
+        command.env("RUSTC_BOOTSTRAP", "1");
+        command
+    }
+
+    /// The linker for the guest's ELF, an `ld.lld`.
+    pub fn linker(&self) -> &Path {
+        &self.linker
     }
 
     /// Where the core library's source is.

@@ -74,8 +74,8 @@ impl Lowerer<'_> {
                     let b = self.reg(b)?;
                     self.push(rri(ShloLImmAlt64, rd, b, 1));
                 }
-                Max | Min => self.clamp(op, rd, b)?,
-                Sub | Slt | Sltu | Addw | Subw | SllUw | Xnor => return Ok(false),
+                Max | Min if a.reg.is_none() => self.clamp(op, rd, b)?,
+                _ => return Ok(false),
             }
             return Ok(true);
         }
@@ -90,7 +90,7 @@ impl Lowerer<'_> {
                     let a = self.reg(a)?;
                     self.push(rri(AddImm32, rd, a, 0));
                 }
-                Max | Min => self.clamp(op, rd, a)?,
+                Max | Min if b.reg.is_none() => self.clamp(op, rd, a)?,
                 _ => return Ok(false),
             }
             return Ok(true);

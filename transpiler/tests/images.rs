@@ -1,0 +1,96 @@
+//! The committed Images against their source.
+
+mod common;
+
+use std::path::{Path, PathBuf};
+
+use common::toolchain;
+use jar_cap::Image;
+use jar_transpiler::build::{Built, Options, Toolchain, build_with};
+use parity_scale_codec::Encode as _;
+
+const CHAINS: [&str; 2] = ["counter", "token"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+}
+
+fn committed(chain: &str) -> (PathBuf, Vec<u8>) {
+    let path = root().join(format!("chain-specs/{chain}.image"));
+    let bytes = std::fs::read(&path).unwrap();
+    (path, bytes)
+}
+
+fn build(toolchain: &Toolchain, root: &Path, chain: &str, options: &Options) -> Built {
+    let dir = root.join("guest/chains").join(chain);
+    build_with(toolchain, &dir, options).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// With the compiler that made the committed Images the same bytes come out; with another
+/// one the rebuilt Images must have the same endpoints, and the message says so.
+/// `tests/chains.rs` runs the behavioural tests in both cases.
+#[test]
+fn guest_images_are_current() {
+    let Some(toolchain) = toolchain() else { return };
+    for chain in CHAINS {
+        let (path, bytes) = committed(chain);
+        let old = Image::decode_checked(&bytes).unwrap();
+        let built = build(&toolchain, &root(), chain, &Options::default());
+        if old.metadata["rustc"] == built.rustc_version.as_bytes() {
+            assert!(
+                built.image.encode() == bytes,
+                "{} is out of date; renew it with\n  cargo run --release -p jar-transpiler \
+                 --example build_image guest/chains/{chain} chain-specs/{chain}.image",
+                path.display()
+            );
+        } else {
+            let made_by = String::from_utf8_lossy(&old.metadata["rustc"]);
+            eprintln!(
+                "NOT COMPARED: {} was made by {made_by}, this is {}",
+                path.display(),
+                built.rustc_version
+            );
+            let roles = |image: &Image| {
+                let endpoints = image.endpoints.iter();
+                endpoints.map(|(i, e)| (*i, e.name.clone(), e.role)).collect::<Vec<_>>()
+            };
+            assert_eq!(roles(&old), roles(&built.image));
+        }
+    }
+}
+
+/// A checkout elsewhere gives the same bytes.
+#[test]
+fn images_do_not_depend_on_where_they_are_built() {
+    let Some(toolchain) = toolchain() else { return };
+    let elsewhere = tempfile::tempdir().unwrap();
+    let copy = elsewhere.path().join("a checkout");
+    for part in ["guest", "kernel/abi"] {
+        copy_dir(&root().join(part), &copy.join(part));
+    }
+    std::fs::copy(root().join("Cargo.toml"), copy.join("Cargo.toml")).unwrap();
+    let options = Options { target_dir: Some(elsewhere.path().join("target")), ..Options::default() };
+    let there = build(&toolchain, &copy, "token", &options);
+    let here = build(&toolchain, &root(), "token", &Options::default());
+    assert!(here.image == there.image);
+    let text = String::from_utf8_lossy(&here.image.encode()).into_owned();
+    for path in [root().to_string_lossy().into_owned(), "/root/".into(), "/home/".into()] {
+        assert!(!text.contains(&path), "the Image names {path}");
+    }
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name();
+        if name == "target" {
+            continue;
+        }
+        let to = to.join(&name);
+        match entry.file_type().unwrap().is_dir() {
+            true => copy_dir(&entry.path(), &to),
+            false => drop(std::fs::copy(entry.path(), to).unwrap()),
+        }
+    }
+}
