@@ -213,6 +213,7 @@ with_heartbeat() {
             sleep 60 &
             nap=$!
             wait "$nap"
+            kill -0 $$ 2>/dev/null || exit 0
             printf '    ... %s, %d min so far\n' "$1 $2" $(((SECONDS - from) / 60))
         done
     ) &
