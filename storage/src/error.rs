@@ -111,3 +111,29 @@ impl From<Error> for StoreError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jar_cap::hash::Tag;
+
+    use super::*;
+    use crate::columns::Headers;
+
+    #[test]
+    fn corruption_keeps_its_name() {
+        let id = RecordId::new(Tag::TrieNode, [3; 32]);
+        let record = Error::corrupt::<Nodes>(id.as_bytes(), "block checksum mismatch");
+        assert!(matches!(
+            StoreError::from(record),
+            StoreError::Corrupt { id: named, .. } if named == id
+        ));
+        let header = Error::corrupt::<Headers>(&[0xab; 32], "its checksum does not match");
+        assert_eq!(
+            StoreError::from(header),
+            StoreError::Backend(format!(
+                "entry 0x{} of column headers is corrupt: its checksum does not match",
+                "ab".repeat(32)
+            ))
+        );
+    }
+}
