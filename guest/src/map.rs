@@ -84,7 +84,8 @@ impl<K: Encode, V: Encode + DecodeAll> Map<K, V> {
     pub fn set(&self, key: &K, value: &V) {
         let entry = self.entry(key);
         match entry.encode(value) {
-            Err(Status::Empty) => {
+            // No CNode to put it in yet.
+            Err(Status::WrongKind) => {
                 certain(self.cnode().mint());
                 certain(entry.encode(value));
             }

@@ -80,7 +80,9 @@ impl Functions {
 }
 
 fn check(functions: &Functions, cases: &[(u64, u64, u64, u64, String)]) {
-    let Some(mut guest) = guest(&functions.program()) else { return };
+    let Some(mut guest) = guest(&functions.program()) else {
+        return;
+    };
     for (function, a, b, expected, what) in cases {
         let got = guest.call(0, &[*a, *b, 0, 0, 0, *function]);
         assert_eq!(got, *expected, "{what}: a {a:#x}, b {b:#x}");
@@ -105,7 +107,11 @@ fn vectors_of_register_operations() {
     let mut cases = Vec::new();
     for row in rows.iter().filter(|row| !is_immediate(&row.op)) {
         let forms = by_op.entry(row.op.clone()).or_insert_with(|| {
-            let bodies: &[&str] = if UNARY.contains(&row.op.as_str()) { &unary } else { &binary };
+            let bodies: &[&str] = if UNARY.contains(&row.op.as_str()) {
+                &unary
+            } else {
+                &binary
+            };
             let bodies = bodies.iter().map(|body| body.replace("{op}", &row.op));
             bodies.map(|body| (functions.add(&body), body)).collect()
         });
@@ -185,14 +191,37 @@ fn x0_is_zero_in_every_operation() {
             ("{op} x0, a0, a0", ""),
         ] {
             let mut add = |body: &str| functions.add(&body.replace("{op}", op));
-            pairs.push((add(with_x0), add(with_register), with_x0.replace("{op}", op)));
+            pairs.push((
+                add(with_x0),
+                add(with_register),
+                with_x0.replace("{op}", op),
+            ));
         }
     }
-    let Some(mut guest) = guest(&functions.program()) else { return };
+    let Some(mut guest) = guest(&functions.program()) else {
+        return;
+    };
     for (with_x0, with_register, what) in pairs {
-        for a in [0, 1, 5, 63, 64, 0x7f, u64::MAX, 1 << 63, (1 << 63) - 1, 1 << 31, 0xffff_ffff, 1 << 32] {
+        for a in [
+            0,
+            1,
+            5,
+            63,
+            64,
+            0x7f,
+            u64::MAX,
+            1 << 63,
+            (1 << 63) - 1,
+            1 << 31,
+            0xffff_ffff,
+            1 << 32,
+        ] {
             let got = guest.call(0, &[a, 0, 0, 0, 0, with_x0]);
-            assert_eq!(got, guest.call(0, &[a, 0, 0, 0, 0, with_register]), "{what} of {a:#x}");
+            assert_eq!(
+                got,
+                guest.call(0, &[a, 0, 0, 0, 0, with_register]),
+                "{what} of {a:#x}"
+            );
         }
     }
 }

@@ -12,7 +12,10 @@ use parity_scale_codec::Encode as _;
 const CHAINS: [&str; 2] = ["counter", "token"];
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .canonicalize()
+        .unwrap()
 }
 
 fn committed(chain: &str) -> (PathBuf, Vec<u8>) {
@@ -52,7 +55,9 @@ fn guest_images_are_current() {
             );
             let roles = |image: &Image| {
                 let endpoints = image.endpoints.iter();
-                endpoints.map(|(i, e)| (*i, e.name.clone(), e.role)).collect::<Vec<_>>()
+                endpoints
+                    .map(|(i, e)| (*i, e.name.clone(), e.role))
+                    .collect::<Vec<_>>()
             };
             assert_eq!(roles(&old), roles(&built.image));
         }
@@ -69,12 +74,19 @@ fn images_do_not_depend_on_where_they_are_built() {
         copy_dir(&root().join(part), &copy.join(part));
     }
     std::fs::copy(root().join("Cargo.toml"), copy.join("Cargo.toml")).unwrap();
-    let options = Options { target_dir: Some(elsewhere.path().join("target")), ..Options::default() };
+    let options = Options {
+        target_dir: Some(elsewhere.path().join("target")),
+        ..Options::default()
+    };
     let there = build(&toolchain, &copy, "token", &options);
     let here = build(&toolchain, &root(), "token", &Options::default());
     assert!(here.image == there.image);
     let text = String::from_utf8_lossy(&here.image.encode()).into_owned();
-    for path in [root().to_string_lossy().into_owned(), "/root/".into(), "/home/".into()] {
+    for path in [
+        root().to_string_lossy().into_owned(),
+        "/root/".into(),
+        "/home/".into(),
+    ] {
         assert!(!text.contains(&path), "the Image names {path}");
     }
 }

@@ -81,7 +81,9 @@ fn every_condition_against_registers_x0_and_constants() {
             expected.push((index, condition, turned));
         }
     }
-    let Some(mut guest) = guest(&text) else { return };
+    let Some(mut guest) = guest(&text) else {
+        return;
+    };
     let values = [0i64, 1, -1, 7, -5, i64::MAX, i64::MIN];
     for (index, condition, turned) in expected {
         for a in values {
@@ -92,7 +94,11 @@ fn every_condition_against_registers_x0_and_constants() {
                     4 | 5 => (a, -5),
                     _ => (7, -5),
                 };
-                let right = if turned { condition(y, x) } else { condition(x, y) };
+                let right = if turned {
+                    condition(y, x)
+                } else {
+                    condition(x, y)
+                };
                 let got = guest.call(index, &[a as u64, b as u64]);
                 assert_eq!(got, u64::from(right), "endpoint {index} with {a} and {b}");
             }
@@ -150,24 +156,31 @@ fn loads_and_stores_of_every_width() {
         .bss
         cell: .zero 16";
     let Some(mut guest) = guest(text) else { return };
-    assert_eq!(guest.call(0, &[0x1122_3344_5566_7788]), 0x1122_3344_fffe_7700);
+    assert_eq!(
+        guest.call(0, &[0x1122_3344_5566_7788]),
+        0x1122_3344_fffe_7700
+    );
     let v = 0x8899_aabb_ccdd_eef0u64;
     let mut expected = (v as i8 as u64) ^ (v & 0xff);
-    expected = expected.wrapping_add(v as i16 as u64).wrapping_sub(v & 0xffff);
+    expected = expected
+        .wrapping_add(v as i16 as u64)
+        .wrapping_sub(v & 0xffff);
     expected = (expected ^ v as i32 as u64).wrapping_add(v >> 32) ^ v;
     assert_eq!(guest.call(1, &[v]), expected);
     let number = 0x1234_5678_9abc_def0u64.wrapping_sub(3).wrapping_add(0xfd);
     assert_eq!(guest.call(2, &[]), number);
     // Constants are folded: no load is left in that endpoint.
     let texts: Vec<String> = code(&guest).collect();
-    assert!(texts.iter().any(|t| t.starts_with("load_imm_64")), "{texts:?}");
+    assert!(
+        texts.iter().any(|t| t.starts_with("load_imm_64")),
+        "{texts:?}"
+    );
 }
 
 /// Disassembled instructions.
 fn code(guest: &common::Guest) -> impl Iterator<Item = String> {
     let program = guest.image.program.clone();
-    let program =
-        jar_pvm::Program::new(program.code, program.bitmask, program.jump_table).unwrap();
+    let program = jar_pvm::Program::new(program.code, program.bitmask, program.jump_table).unwrap();
     let texts: Vec<String> = program.instructions().map(|(_, i)| i.to_string()).collect();
     texts.into_iter()
 }
@@ -214,10 +227,16 @@ fn jump_tables_in_data() {
         .word 11b-relative_table, 12b-relative_table, 13b-relative_table, 14b-relative_table
         .popsection"
     );
-    let Some(mut guest) = guest(&text) else { return };
+    let Some(mut guest) = guest(&text) else {
+        return;
+    };
     for endpoint in 0..3 {
         for case in 0..4 {
-            assert_eq!(guest.call(endpoint, &[case]), 100 * (case + 1), "endpoint {endpoint}");
+            assert_eq!(
+                guest.call(endpoint, &[case]),
+                100 * (case + 1),
+                "endpoint {endpoint}"
+            );
         }
     }
 }
@@ -363,25 +382,51 @@ fn far_branches_reach() {
     let text = format!(
         "endpoint far 0\nli a1, 0\n1: beqz a0, 2f\n{filler}addi a0, a0, -1\nj 1b\n{filler}2: mv a0, a1\nret"
     );
-    let Some(mut guest) = guest(&text) else { return };
+    let Some(mut guest) = guest(&text) else {
+        return;
+    };
     assert_eq!(guest.call(0, &[3, 0, 5]), 0);
 }
 
 #[test]
 fn errors_name_symbol_and_instruction() {
     for (body, parts) in [
-        ("add gp, a0, a1", ["faulty+0x4", "add gp, a0, a1", "register gp"]),
+        (
+            "add gp, a0, a1",
+            ["faulty+0x4", "add gp, a0, a1", "register gp"],
+        ),
         ("mv a0, tp", ["faulty+0x4", "tp", "register tp"]),
-        ("csrr a0, cycle", ["faulty+0x4", ".word 0xc0002573", "not an instruction"]),
-        ("fence.i", ["faulty+0x4", ".word 0x0000100f", "not an instruction"]),
-        (".word 0x00a6a62f", ["faulty+0x4", ".word 0x00a6a62f", "not an instruction"]),
-        ("lui a0, %hi(faulty); lw a0, %lo(faulty)(a0)", ["faulty+0x8", "relocation", "code as data"]),
+        (
+            "csrr a0, cycle",
+            ["faulty+0x4", ".word 0xc0002573", "not an instruction"],
+        ),
+        (
+            "fence.i",
+            ["faulty+0x4", ".word 0x0000100f", "not an instruction"],
+        ),
+        (
+            ".word 0x00a6a62f",
+            ["faulty+0x4", ".word 0x00a6a62f", "not an instruction"],
+        ),
+        (
+            "lui a0, %hi(faulty); lw a0, %lo(faulty)(a0)",
+            ["faulty+0x8", "relocation", "code as data"],
+        ),
         ("jalr x0, 8(x0)", ["faulty+0x4", "jalr zero, 8(zero)", "x0"]),
-        ("slli a0, a0, 3; .size faulty, .-faulty", ["faulty+0x4", "slli a0, a0, 3", "runs off"]),
+        (
+            "slli a0, a0, 3; .size faulty, .-faulty",
+            ["faulty+0x4", "slli a0, a0, 3", "runs off"],
+        ),
     ] {
         let text = format!("endpoint faulty 0\nnop\n{body}\n");
-        let text = if body.contains("size") { text } else { text + "ret\n.size faulty, .-faulty" };
-        let Some(message) = refused(&text) else { return };
+        let text = if body.contains("size") {
+            text
+        } else {
+            text + "ret\n.size faulty, .-faulty"
+        };
+        let Some(message) = refused(&text) else {
+            return;
+        };
         for part in parts {
             assert!(message.contains(part), "{body}: {message}");
         }
@@ -391,27 +436,40 @@ fn errors_name_symbol_and_instruction() {
 #[test]
 fn endpoints_are_checked() {
     let twice = "endpoint a 0\nret\nendpoint b 0\nret";
-    let Some(message) = refused(twice) else { return };
+    let Some(message) = refused(twice) else {
+        return;
+    };
     assert_eq!(message, "endpoint b: index 0 is used twice");
     let message = refused(".globl lonely\nlonely: ret").unwrap();
     assert!(message.contains("no section .jar.endpoints"), "{message}");
-    let message = refused("endpoint same 0\nret\n.pushsection .jar.endpoints\n.zero 8\n.popsection").unwrap();
+    let message =
+        refused("endpoint same 0\nret\n.pushsection .jar.endpoints\n.zero 8\n.popsection").unwrap();
     assert!(message.contains("multiple of a descriptor"), "{message}");
 }
 
 #[test]
 fn the_same_elf_gives_the_same_image() {
     let Some(toolchain) = toolchain() else { return };
-    let elf = assemble(&toolchain, "endpoint f 0\nla t0, g\njr t0\ng: ret\n.data\n.quad g, f");
+    let elf = assemble(
+        &toolchain,
+        "endpoint f 0\nla t0, g\njr t0\ng: ret\n.data\n.quad g, f",
+    );
     assert_eq!(transpile(&elf).unwrap(), transpile(&elf).unwrap());
 }
 
 #[test]
 fn returning_from_an_endpoint_halts() {
-    let Some(guest) = guest("endpoint f 0\nret") else { return };
+    let Some(guest) = guest("endpoint f 0\nret") else {
+        return;
+    };
     assert_eq!(guest.image.endpoints[&0].regs[&0], u64::from(HALT_ADDRESS));
     let top = guest.image.endpoints[&0].regs[&1];
-    let stack: Vec<_> = guest.image.memory.iter().map(|m| (m.start, m.size)).collect();
+    let stack: Vec<_> = guest
+        .image
+        .memory
+        .iter()
+        .map(|m| (m.start, m.size))
+        .collect();
     assert_eq!(stack, [(0x1_0000, 56 << 10), (0x1_e000, 8 << 10)]);
     assert_eq!(top, 0x2_0000 - 16);
 }

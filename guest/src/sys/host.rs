@@ -108,7 +108,7 @@ impl World {
         let (_, parents) = path.split_last().ok_or(Status::Invalid)?;
         let mut table = &mut self.table;
         for key in parents {
-            match table.get_mut(key).ok_or(Status::Empty)? {
+            match table.get_mut(key).ok_or(Status::WrongKind)? {
                 Cap::CNode(inner) => table = inner,
                 _ => return Err(Status::WrongKind),
             }
@@ -127,6 +127,7 @@ impl World {
     }
 
     fn remove(&mut self, path: &[Vec<u8>]) -> Result<Cap, Status> {
+        self.get(path)?;
         let key = path.last().cloned().ok_or(Status::Invalid)?;
         self.parent(path)?.remove(&key).ok_or(Status::Empty)
     }

@@ -76,9 +76,20 @@ pub fn assemble(toolchain: &Toolchain, text: &str) -> Vec<u8> {
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../guest/riscv64em-jar.json");
     let output = toolchain
         .rustc()
-        .args(["--edition", "2021", "--crate-type", "bin", "-Zunstable-options", "--target"])
+        .args([
+            "--edition",
+            "2021",
+            "--crate-type",
+            "bin",
+            "-Zunstable-options",
+            "--target",
+        ])
         .arg(target)
-        .args(["-Cpanic=abort", "-Clink-arg=--emit-relocs", "-Clink-arg=--no-relax"])
+        .args([
+            "-Cpanic=abort",
+            "-Clink-arg=--emit-relocs",
+            "-Clink-arg=--no-relax",
+        ])
         .args(["-Clink-arg=--no-gc-sections", "-Clink-arg=--entry=0"])
         .arg(format!("-Clinker={}", toolchain.linker().display()))
         .arg(format!("-Clink-arg=-T{}", script.display()))
@@ -87,7 +98,11 @@ pub fn assemble(toolchain: &Toolchain, text: &str) -> Vec<u8> {
         .arg(source)
         .output()
         .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     std::fs::read(elf).unwrap()
 }
 
@@ -96,7 +111,10 @@ struct Bytes(Vec<u8>);
 impl PageSource for Bytes {
     fn page(&self, index: u32) -> Result<Option<Arc<[u8]>>, PageError> {
         let at = index as usize * PAGE_SIZE as usize;
-        let page = self.0.get(at..).map(|rest| &rest[..rest.len().min(PAGE_SIZE as usize)]);
+        let page = self
+            .0
+            .get(at..)
+            .map(|rest| &rest[..rest.len().min(PAGE_SIZE as usize)]);
         Ok(page.map(Arc::from))
     }
 }
@@ -125,7 +143,13 @@ impl Guest {
                 Pinned::Image(_) => panic!("no Data"),
             });
             let (start, pages) = (mapping.start, mapping.size / PAGE_SIZE);
-            Region { start, pages, access, backing, eager }
+            Region {
+                start,
+                pages,
+                access,
+                backing,
+                eager,
+            }
         });
         let machine = code.machine(MemoryMap::new(regions.collect()).unwrap());
         Guest { image, machine }
