@@ -1,6 +1,6 @@
 //! The kernel: owner of the head. It accepts events, builds blocks and imports them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jar_abi::Phase;
@@ -9,7 +9,8 @@ use jar_cap::{Cap, Data, Hash, ImageRef, state_root};
 use jar_pvm::Engine;
 
 use crate::block::{
-    Block, Body, Ending, Event, Header, Outcome, Scope, outcome_root, signed_message,
+    Attestation, Block, Body, Ending, Event, Header, Outcome, PublicKey, Scope, outcome_root,
+    signed_message,
 };
 use crate::chain::{Chain, State};
 use crate::dispatch::Pipeline;
@@ -154,6 +155,13 @@ pub struct Advanced {
     pub finalized: Option<Hash>,
 }
 
+/// What the chain says of a block.
+struct Verdict {
+    score: u64,
+    /// The newly finalized block, if there is one.
+    finalized: Option<Arc<State>>,
+}
+
 /// The head and last finalized block of a chain, and the pipeline of events.
 ///
 /// Synchronous and free of I/O, clocks and randomness: all of that is [`Hardware`]'s.
@@ -296,7 +304,7 @@ impl<H: Hardware> Kernel<H> {
         let judged = run(self.head.instance.clone(), Phase::Verify)?;
         let used = judged.traces.used();
         let genesis = chain.genesis_hash();
-        let is_bad = |a: &crate::block::Attestation| !SignatureCheck::of(&genesis, a).verify();
+        let is_bad = |a: &Attestation| !SignatureCheck::of(&genesis, a).verify();
         if let Some(index) = event.attestations[..used].iter().position(is_bad) {
             return Err(Refusal::BadSignature { index });
         }
@@ -364,12 +372,20 @@ impl<H: Hardware> Kernel<H> {
         &mut self,
         parent: &State,
         slot: u64,
-        author: Option<crate::block::PublicKey>,
+        author: Option<PublicKey>,
         walked: &mut Walked,
     ) -> Result<Advanced, AdvanceError> {
         check_sizes(&self.chain, &walked.body)?;
         check_seal(&walked.body, author)?;
+        let verdict = self.judge(parent, walked)?;
         let mut body = std::mem::take(&mut walked.body);
+        let mut watermarks = BTreeMap::new();
+        // The header covers every signature but the seal's, which is made over the header.
+        let is_seal = |a: &&mut Attestation| a.scope == Scope::Seal;
+        for attestation in body.attestations.iter_mut().filter(|a| !is_seal(a)) {
+            let blob_hash = attestation.blob_hash;
+            self.sign(slot, attestation, &blob_hash, &mut watermarks)?;
+        }
         let header = Header {
             genesis: self.chain.genesis_hash(),
             parent: parent.hash,
@@ -379,39 +395,31 @@ impl<H: Hardware> Kernel<H> {
             state_root: state_root(&walked.instance.id()),
             outcome_root: outcome_root(&walked.outcomes),
         };
-        let watermarks = self.sign(&header, &mut body)?;
-        self.commit(parent, Block { header, body }, walked, watermarks)
+        let blob_hash = jar_cap::hash::blake2b(&[&header.hash()]);
+        if let Some(seal) = body.attestations.iter_mut().find(is_seal) {
+            self.sign(slot, seal, &blob_hash, &mut watermarks)?;
+        }
+        self.commit(Block { header, body }, walked, verdict, watermarks)
     }
 
-    /// Signs what the Schedules asked for; a refusal discards the build.
+    /// Signs what a Schedule asked for; a refusal discards the build.
     fn sign(
         &self,
-        header: &Header,
-        body: &mut Body,
-    ) -> Result<Vec<(crate::block::PublicKey, Watermark)>, AdvanceError> {
-        let genesis = self.chain.genesis_hash();
-        let seal_blob = jar_cap::hash::blake2b(&[&header.hash()]);
-        let mut watermarks = Vec::new();
-        for attestation in &mut body.attestations {
-            let request = SignRequest {
-                key: attestation.key,
-                scope: attestation.scope,
-                slot: header.slot,
-            };
-            let blob_hash = match attestation.scope {
-                Scope::Seal => &seal_blob,
-                _ => &attestation.blob_hash,
-            };
-            let message = signed_message(&genesis, &attestation.scope, &attestation.key, blob_hash);
-            let (signature, watermark) = self
-                .hardware
-                .sign(&request, &message)
-                .map_err(|_| AdvanceError::NotAuthor)?;
-            attestation.signature = signature;
-            watermarks.retain(|(key, _)| *key != attestation.key);
-            watermarks.push((attestation.key, watermark));
-        }
-        Ok(watermarks)
+        slot: u64,
+        attestation: &mut Attestation,
+        blob_hash: &Hash,
+        watermarks: &mut BTreeMap<PublicKey, Watermark>,
+    ) -> Result<(), AdvanceError> {
+        let Attestation { key, scope, .. } = *attestation;
+        let message = signed_message(&self.chain.genesis_hash(), &scope, &key, blob_hash);
+        let request = SignRequest { key, scope, slot };
+        let (signature, watermark) = self
+            .hardware
+            .sign(&request, &message)
+            .map_err(|_| AdvanceError::NotAuthor)?;
+        attestation.signature = signature;
+        watermarks.insert(key, watermark);
+        Ok(())
     }
 
     fn import(&mut self, block: Block) -> Result<Advanced, AdvanceError> {
@@ -437,7 +445,8 @@ impl<H: Hardware> Kernel<H> {
         if !verify_batch(&walked.checks) {
             return Err(InvalidBlock::Signature.into());
         }
-        self.commit(&parent, block, &mut walked, Vec::new())
+        let verdict = self.judge(&parent, &walked)?;
+        self.commit(block, &mut walked, verdict, BTreeMap::new())
     }
 
     /// What can be told of a received block before any of it runs.
@@ -484,14 +493,8 @@ impl<H: Hardware> Kernel<H> {
         Ok(self.chain.ancestor_at(state, height)? == Some(finalized.hash))
     }
 
-    fn commit(
-        &mut self,
-        parent: &State,
-        block: Block,
-        walked: &mut Walked,
-        watermarks: Vec<(crate::block::PublicKey, Watermark)>,
-    ) -> Result<Advanced, AdvanceError> {
-        let hash = block.header.hash();
+    /// What the chain says of a block that was walked.
+    fn judge(&self, parent: &State, walked: &Walked) -> Result<Verdict, AdvanceError> {
         let score = match walked.score {
             None => parent.score.saturating_add(1),
             Some(score) => score,
@@ -500,13 +503,25 @@ impl<H: Hardware> Kernel<H> {
             let (parent, found) = (parent.score, score);
             return Err(InvalidBlock::Score { parent, found }.into());
         }
+        let finalized = self.newly_finalized(parent, &walked.finalize)?;
+        Ok(Verdict { score, finalized })
+    }
+
+    fn commit(
+        &mut self,
+        block: Block,
+        walked: &mut Walked,
+        verdict: Verdict,
+        watermarks: BTreeMap<PublicKey, Watermark>,
+    ) -> Result<Advanced, AdvanceError> {
+        let hash = block.header.hash();
+        let Verdict { score, finalized } = verdict;
         let state = Arc::new(State {
             hash,
             header: block.header.clone(),
             score,
             instance: walked.instance.clone(),
         });
-        let finalized = self.newly_finalized(parent, &walked.finalize)?;
         // A block that finalizes what the head does not descend from leaves that head behind.
         let head_changed = score > self.head.score
             || match &finalized {
@@ -536,7 +551,7 @@ impl<H: Hardware> Kernel<H> {
             canonical,
             head: head_changed.then_some(hash),
             finalized: finalized.as_ref().map(|state| state.hash),
-            watermarks,
+            watermarks: watermarks.into_iter().collect(),
         };
         store.commit(&commit)?;
         self.committed(&commit, state, finalized, reverted);
@@ -650,7 +665,7 @@ impl<H: Hardware> Kernel<H> {
 }
 
 /// Checks that a body carries the author's Seal, and no other.
-fn check_seal(body: &Body, author: Option<crate::block::PublicKey>) -> Result<(), InvalidBlock> {
+fn check_seal(body: &Body, author: Option<PublicKey>) -> Result<(), InvalidBlock> {
     let mut seals = body.attestations.iter().filter(|a| a.scope == Scope::Seal);
     match (author, seals.next(), seals.next()) {
         (_, _, Some(_)) => Err(InvalidBlock::Seal("there is more than one")),

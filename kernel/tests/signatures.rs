@@ -1,0 +1,118 @@
+//! Which signatures are accepted: ZIP-215's rules, one by one and in batches alike.
+
+mod common;
+
+use std::path::PathBuf;
+
+use common::{Rng, sign};
+use jar_kernel::block::{Attestation, Scope};
+use jar_kernel::{SignatureCheck, verify_batch};
+
+/// The folder of public vectors, if it is there.
+fn vectors() -> Option<PathBuf> {
+    let default = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/vectors");
+    let folder = std::env::var_os("JAR_VECTORS").map_or_else(default, PathBuf::from);
+    folder.is_dir().then_some(folder)
+}
+
+fn bytes<const N: usize>(value: &serde_json::Value) -> [u8; N] {
+    let text = value.as_str().expect("hex");
+    let bytes: Vec<u8> = (0..text.len() / 2)
+        .map(|i| u8::from_str_radix(&text[2 * i..2 * i + 2], 16).expect("hex"))
+        .collect();
+    bytes.try_into().expect("the length")
+}
+
+fn good(count: u64) -> Vec<SignatureCheck> {
+    let genesis = [5; 32];
+    (0..count)
+        .map(|i| {
+            let mut seed = [1; 32];
+            seed[..8].copy_from_slice(&i.to_le_bytes());
+            let attestation = sign(seed, &genesis, Scope::Direct, &i.to_le_bytes());
+            SignatureCheck::of(&genesis, &attestation)
+        })
+        .collect()
+}
+
+#[test]
+fn vectors_of_speccheck_are_judged_by_zip_215() {
+    let Some(folder) = vectors() else {
+        eprintln!("skipped: no folder of public vectors");
+        return;
+    };
+    let text = std::fs::read_to_string(folder.join("ed25519/speccheck.json")).expect("readable");
+    let file: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let accepted: Vec<u64> = file["zip215_accepts"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|index| index.as_u64().expect("an index"))
+        .collect();
+    let cases = file["cases"].as_array().expect("a list");
+    assert_eq!(cases.len(), 12);
+    let fill = good(40);
+    for (index, case) in cases.iter().enumerate() {
+        let check = SignatureCheck {
+            key: bytes(&case["pub_key"]),
+            message: bytes(&case["message"]),
+            signature: bytes(&case["signature"]),
+        };
+        let expected = accepted.contains(&(index as u64));
+        assert_eq!(check.verify(), expected, "case {index} alone");
+        assert_eq!(verify_batch(&[check.clone()]), expected, "case {index}");
+        for at in [0, 17, 40] {
+            let mut batch = fill.clone();
+            batch.insert(at, check.clone());
+            assert_eq!(verify_batch(&batch), expected, "case {index} at {at}");
+        }
+    }
+}
+
+#[test]
+fn single_and_batch_agree_on_spoiled_signatures() {
+    let mut rng = Rng(3);
+    let checks = good(70);
+    assert!(checks.iter().all(SignatureCheck::verify));
+    assert!(verify_batch(&checks) && verify_batch(&[]));
+    for _ in 0..60 {
+        let mut batch = checks.clone();
+        let check = &mut batch[rng.below(70) as usize];
+        let bit = 1 << rng.below(8);
+        match rng.below(3) {
+            0 => check.key[rng.below(32) as usize] ^= bit,
+            1 => check.message[rng.below(32) as usize] ^= bit,
+            _ => check.signature[rng.below(64) as usize] ^= bit,
+        }
+        assert!(!check.verify());
+        assert!(!verify_batch(&batch));
+    }
+}
+
+#[test]
+fn nothing_but_the_signed_bytes_is_signed() {
+    let genesis = [5; 32];
+    let good = sign([1; 32], &genesis, Scope::Direct, b"blob");
+    assert!(SignatureCheck::of(&genesis, &good).verify());
+    assert!(!SignatureCheck::of(&[6; 32], &good).verify(), "genesis");
+    let other = sign([2; 32], &genesis, Scope::Direct, b"blob");
+    let changes: [fn(&mut Attestation); 4] = [
+        |a| a.scope = Scope::Seal,
+        |a| {
+            a.scope = Scope::Vote {
+                source: 0,
+                target: 1,
+            }
+        },
+        |a| a.blob_hash[0] ^= 1,
+        |a| a.signature[0] ^= 1,
+    ];
+    for change in changes {
+        let mut bad = good.clone();
+        change(&mut bad);
+        assert!(!SignatureCheck::of(&genesis, &bad).verify());
+    }
+    let mut bad = good;
+    bad.key = other.key;
+    assert!(!SignatureCheck::of(&genesis, &bad).verify(), "key");
+}
