@@ -337,3 +337,71 @@ fn build_item(slot: &Slot, arriving_id: Hash, arriving: &Event, emitted: Emitted
         size,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn append(pipeline: &mut Pipeline, payload: u32) {
+        let event = Event {
+            payload: payload.to_le_bytes().to_vec(),
+            ..Event::default()
+        };
+        let effects = Effects {
+            items: vec![EmittedItem {
+                kind: SlotItemKind::Transact,
+                endpoint: 1,
+                payload: event.payload.clone(),
+                picks: Vec::new(),
+            }],
+            ..Effects::default()
+        };
+        pipeline.merge(0, event.id(0), &event, effects);
+    }
+
+    fn items(pipeline: &Pipeline) -> Vec<*const Item> {
+        let slots = pipeline.slots.values();
+        slots
+            .flat_map(|slot| slot.items.iter().map(Arc::as_ptr))
+            .collect()
+    }
+
+    #[test]
+    fn appending_leaves_what_waits_where_it_is() {
+        let mut pipeline = Pipeline::default();
+        for payload in 0..2000 {
+            let before = items(&pipeline);
+            append(&mut pipeline, payload);
+            let after = items(&pipeline);
+            assert_eq!(after.split_last().map(|(_, rest)| rest), Some(&before[..]));
+        }
+        let slot = &pipeline.slots[&0];
+        assert_eq!(slot.bytes, slot.items.iter().map(|item| item.size).sum());
+        assert_eq!(pipeline.len(), 2000);
+    }
+
+    #[test]
+    fn what_is_drained_and_restored_is_as_before() {
+        let mut pipeline = Pipeline::default();
+        (0..10).for_each(|payload| append(&mut pipeline, payload));
+        let (before, known) = (items(&pipeline), pipeline.known.clone());
+        let bytes = pipeline.slots[&0].bytes;
+        let mut taken = Vec::new();
+        pipeline.drain(1, |slot, item| {
+            if taken.len() == 6 {
+                return Drained::Full;
+            }
+            taken.push((slot, item.clone()));
+            Drained::Gone
+        });
+        assert_eq!(pipeline.len(), 4);
+        assert_eq!(pipeline.known.len(), 8, "an item's own id and its origin");
+        pipeline.restore(taken);
+        assert_eq!(items(&pipeline), before);
+        assert_eq!(pipeline.known, known);
+        assert_eq!(pipeline.slots[&0].bytes, bytes);
+        pipeline.drain(1, |_, _| Drained::Gone);
+        assert!(pipeline.is_empty());
+        assert_eq!((pipeline.len(), pipeline.slots[&0].bytes), (0, 0));
+    }
+}
