@@ -210,13 +210,11 @@ impl Data {
     ///
     /// The kernel's status.
     pub fn set(&self, bytes: &[u8]) -> Result<(), Status> {
-        match checked(sys::mint_data(bytes, self.0.path())) {
-            Err(Status::Occupied) => {
-                self.0.clear()?;
-                checked(sys::mint_data(bytes, self.0.path())).map(drop)
-            }
-            other => other.map(drop),
+        // Asking costs little; trying in vain costs as much as doing.
+        if self.0.kind()?.is_some() {
+            self.0.clear()?;
         }
+        checked(sys::mint_data(bytes, self.0.path())).map(drop)
     }
 
     /// Puts SCALE(value) into the slot in place of what it held.

@@ -184,7 +184,7 @@ fn cargo(toolchain: &Toolchain, dir: &Path, work: &Path) -> Command {
         .current_dir(dir)
         .env("CARGO_TARGET_DIR", work.join("target"));
     for (name, value) in [
-        ("OPT_LEVEL", "3"),
+        ("OPT_LEVEL", "2"),
         ("CODEGEN_UNITS", "1"),
         ("LTO", "fat"),
         ("PANIC", "abort"),

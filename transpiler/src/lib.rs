@@ -21,6 +21,7 @@
 //! - Same ELF, same Image, byte for byte.
 
 pub mod build;
+mod cold;
 mod descriptors;
 mod elf;
 mod error;
@@ -53,6 +54,7 @@ pub fn transpile(elf: &[u8]) -> Result<Image, Error> {
     flow.taken.extend(in_data);
     let mut blocks = lower::lower(&elf, &flow)?;
     scratch::finish(&mut blocks, stack_top as u32);
+    cold::mark(&mut blocks);
     let addresses = layout::Addresses::new(&flow.taken);
     let code = layout::encode(&blocks, &addresses)?;
     let memory = memory::build(&elf, &addresses)?;

@@ -22,7 +22,7 @@ const SPILL_BYTES: u64 = 16;
 /// The stack where the ELF has no `.stack` section: address and size.
 const DEFAULT_STACK: (u64, u64) = (LOWEST, 64 << 10);
 /// The part of the stack that is mapped eagerly, from its top.
-const EAGER_STACK: u64 = 8 << 10;
+const EAGER_STACK: u64 = 4 << 10;
 
 /// The Image's memory, and what follows from it.
 pub(crate) struct Memory {
