@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use anyhow::{bail, Context};
+use anyhow::{Context, bail};
 use config::{Environment, File, FileFormat, Source, Value, ValueKind};
 use jar_pvm::EngineKind;
 use serde::{Deserialize, Deserializer};
@@ -251,7 +251,10 @@ fn flag_layer(flags: &NodeFlags) -> HashMap<String, Value> {
     let texts = [
         ("chain", flags.chain.clone()),
         ("data_dir", flags.data_dir.as_ref().map(path)),
-        ("rpc_listen", flags.rpc_listen.map(|address| address.to_string())),
+        (
+            "rpc_listen",
+            flags.rpc_listen.map(|address| address.to_string()),
+        ),
         ("p2p_listen", flags.p2p_listen.clone()),
         ("metrics_listen", flags.metrics_listen.clone()),
         ("engine", flags.engine.clone()),
@@ -314,7 +317,10 @@ mod tests {
         };
         assert!(error(&[("JAR_DATADIR", "x")]).contains("datadir"));
         let bad = error(&[("JAR_RPC_LISTEN", "nowhere")]);
-        assert!(bad.contains("rpc_listen") || bad.contains("socket address"), "{bad}");
+        assert!(
+            bad.contains("rpc_listen") || bad.contains("socket address"),
+            "{bad}"
+        );
         assert!(error(&[("JAR_METRICS_LISTEN", "on")]).contains("off"));
     }
 

@@ -1,8 +1,8 @@
 //! The kernel on its own thread, behind a bounded queue.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -11,15 +11,15 @@ use jar_driver::{Driver, Effect, Input, Schedule};
 use jar_kernel::block::Event;
 use jar_kernel::local::{LocalHardware, Notice};
 use jar_kernel::{
-    hex, Accepted, Advance, AdvanceError, Advanced, Kernel, KernelError, Refusal, Trace,
+    Accepted, Advance, AdvanceError, Advanced, Kernel, KernelError, Refusal, Trace, hex,
 };
 use jar_rpc::backend::Published;
 use jar_rpc::{ErrorKind, RpcError};
-use tokio::sync::{oneshot, watch, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tracing::{debug, error, info, trace, warn};
 
 use crate::clock::now_ms;
-use crate::metrics::{signed, Metrics};
+use crate::metrics::{Metrics, signed};
 use crate::tracker::Tracker;
 
 /// Requests waiting for the kernel.
@@ -328,7 +328,10 @@ impl Worker {
         let took = started.elapsed();
         match built {
             Ok(advanced) => {
-                self.shared.metrics.build_seconds.observe(took.as_secs_f64());
+                self.shared
+                    .metrics
+                    .build_seconds
+                    .observe(took.as_secs_f64());
                 self.advanced(&advanced, took);
             }
             Err(AdvanceError::Kernel(error)) => return Err(fatal(error, slot)),

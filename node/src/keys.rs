@@ -3,8 +3,8 @@
 use anyhow::{bail, ensure};
 use ed25519_dalek::SigningKey;
 use jar_cap::hash::blake2b;
-use jar_token_client::api::{DEV_VALIDATOR_SEED, DEV_WALLET_SEED};
 use jar_kernel::block::PublicKey;
+use jar_token_client::api::{DEV_VALIDATOR_SEED, DEV_WALLET_SEED};
 
 /// Characters of a name.
 const NAME_CHARS_MAX: usize = 32;

@@ -105,7 +105,11 @@ impl Metrics {
                 "jar_events_dropped_total",
                 "Events dropped while building",
             )?,
-            pending: gauge(&registry, "jar_events_pending", "Events waiting for a block")?,
+            pending: gauge(
+                &registry,
+                "jar_events_pending",
+                "Events waiting for a block",
+            )?,
             rpc_calls: counters(&registry, "jar_rpc_calls_total", "RPC calls", &["method"])?,
             rpc_errors: counters(
                 &registry,

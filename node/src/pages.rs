@@ -4,11 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
+use axum::Router;
 use axum::extract::State;
-use axum::http::{header, StatusCode};
+use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use axum::Router;
 use jar_rpc::Backend;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -36,7 +36,10 @@ pub async fn start(
             // It fails when the node is gone: that is a stop as well.
             let _ = stopped.changed().await;
         };
-        if let Err(error) = axum::serve(listener, pages).with_graceful_shutdown(until).await {
+        if let Err(error) = axum::serve(listener, pages)
+            .with_graceful_shutdown(until)
+            .await
+        {
             tracing::warn!(target: "metrics", %error, "the metrics server ended");
         }
     });

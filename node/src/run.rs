@@ -4,14 +4,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{bail, ensure, Context};
+use anyhow::{Context, bail, ensure};
 use jar_driver::Schedule;
 use jar_kernel::local::LocalHardware;
 use jar_kernel::signer::Signer;
-use jar_kernel::{hex, Kernel, Store};
+use jar_kernel::{Kernel, Store, hex};
 use jar_rpc::{Backend, Limits, Server};
 use jar_storage::RocksStore;
-use tokio::signal::unix::{signal, SignalKind};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::info;
 
@@ -19,7 +19,7 @@ use crate::config::Settings;
 use crate::kernel_thread::{Ended, KernelThread, Shared};
 use crate::metrics::Metrics;
 use crate::service::Node;
-use crate::spec::{built_in_names, Spec};
+use crate::spec::{Spec, built_in_names};
 use crate::{keys, pages};
 
 /// How long stopping may take before the process ends regardless.
@@ -41,8 +41,10 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
     let spec = Spec::load(chain)?;
     let seeds = dev_seeds(settings, &spec)?;
     let data_dir = data_dir(settings, &spec)?;
-    let store: Arc<dyn Store> =
-        Arc::new(RocksStore::open(&data_dir, &jar_storage::Options::default())?);
+    let store: Arc<dyn Store> = Arc::new(RocksStore::open(
+        &data_dir,
+        &jar_storage::Options::default(),
+    )?);
     let builds = !seeds.is_empty() || spec.is_dev();
     let signer = Signer::new(seeds, store.as_ref())?;
     let metrics = Metrics::new(engine.name(), &spec.file.chain_id)?;

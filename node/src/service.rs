@@ -6,9 +6,9 @@ use std::time::Duration;
 use jar_cap::Hash;
 use jar_kernel::block::Event;
 use jar_kernel::{Accepted, Chain};
+use jar_rpc::RpcError;
 use jar_rpc::backend::{Backend, BoxFuture, Published, SpecNames, Tracked};
 use jar_rpc::types::{Fixed, Health, Number, Version};
-use jar_rpc::RpcError;
 use tokio::sync::watch;
 
 use crate::kernel_thread::{KernelThread, Shared};
@@ -110,7 +110,10 @@ impl Backend for Node {
         let trouble = self.trouble(head.header.height, head_age_ms);
         Health {
             healthy: trouble.is_none(),
-            status: trouble.as_ref().map_or("ok", |(status, _)| status).to_owned(),
+            status: trouble
+                .as_ref()
+                .map_or("ok", |(status, _)| status)
+                .to_owned(),
             reason: trouble.map(|(_, reason)| reason),
             height: Number(head.header.height),
             head: Fixed(head.hash),

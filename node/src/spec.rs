@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{bail, ensure, Context};
+use anyhow::{Context, bail, ensure};
 use jar_cap::image::Image;
 use jar_kernel::{Genesis, Params};
 use jar_rpc::types::{Bytes, Fixed, Hash32, Number};
@@ -109,9 +109,12 @@ impl Spec {
             "bootnodes: not supported yet; leave the list empty"
         );
         let slot_ms = file.slot_ms.0;
-        ensure!(slot_ms >= SLOT_MS_MIN, "slot_ms is {slot_ms}, at least {SLOT_MS_MIN}");
-        let decoded = Image::decode_checked(&image)
-            .with_context(|| format!("image {}", file.image))?;
+        ensure!(
+            slot_ms >= SLOT_MS_MIN,
+            "slot_ms is {slot_ms}, at least {SLOT_MS_MIN}"
+        );
+        let decoded =
+            Image::decode_checked(&image).with_context(|| format!("image {}", file.image))?;
         let id = decoded.id();
         ensure!(
             id == file.image_id.0,
@@ -120,7 +123,10 @@ impl Spec {
             Fixed(id),
             file.image_id
         );
-        let overrides = file.params.iter().map(|(name, value)| (name.clone(), value.0));
+        let overrides = file
+            .params
+            .iter()
+            .map(|(name, value)| (name.clone(), value.0));
         let params = Params::with(&overrides.collect()).context("params")?;
         let genesis = Genesis {
             params,
@@ -230,7 +236,12 @@ mod tests {
         assert!(typo.contains("evnt_gas"));
         assert!(refusal(|_, image| image.truncate(10)).contains("token.image"));
         let unknown = BUILT_IN[0].spec.replacen('{', "{\"nmae\": 1,", 1);
-        assert!(parse(&unknown).expect_err("refused").to_string().contains("nmae"));
+        assert!(
+            parse(&unknown)
+                .expect_err("refused")
+                .to_string()
+                .contains("nmae")
+        );
     }
 
     #[test]

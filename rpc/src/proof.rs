@@ -1,8 +1,8 @@
 //! Checking a `state_proof` answer without trusting who gave it.
 
-use jar_cap::proof::{End, Step};
-use jar_cap::verify::{verify, InstanceFields, Verdict, VerifyError};
 use jar_cap::Key;
+use jar_cap::proof::{End, Step};
+use jar_cap::verify::{InstanceFields, Verdict, VerifyError, verify};
 use jar_kernel::block::Header;
 
 use crate::types::{ProofEnd, StateProof};

@@ -8,9 +8,9 @@ use jar_driver::{Driver, Effect, Input, Schedule};
 use jar_kernel::block::Event;
 use jar_kernel::local::LocalHardware;
 use jar_kernel::signer::Signer;
-use jar_kernel::{Advance, AdvanceError, Kernel, KernelError, Refusal, State, Store};
-use rand_chacha::rand_core::{Rng, SeedableRng};
+use jar_kernel::{Advance, AdvanceError, Chain, Kernel, KernelError, Refusal, State, Store};
 use rand_chacha::ChaCha20Rng;
+use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::store::{CrashAt, CrashStore};
 
@@ -18,7 +18,7 @@ use crate::store::{CrashAt, CrashStore};
 pub type Opener = Box<dyn Fn(Arc<LocalHardware>) -> Result<Kernel<LocalHardware>, KernelError>>;
 
 /// Events that clients submit at a moment, by Dispatch endpoint, given random bits and the head.
-pub type Traffic = Box<dyn FnMut(u64, &State) -> Vec<(u8, Event)>>;
+pub type Traffic = Box<dyn FnMut(u64, &Chain, &State) -> Vec<(u8, Event)>>;
 
 /// What is simulated.
 #[derive(Clone, Debug)]
@@ -170,12 +170,8 @@ impl Simulation {
     fn start(&self, store: CrashStore) -> Result<Process, Error> {
         let store = Arc::new(store);
         let signer = Signer::new(self.config.keys.iter().copied(), store.as_ref())?;
-        let hardware = LocalHardware::new(
-            store.clone(),
-            signer,
-            Box::new(|_| {}),
-            Box::new(|| false),
-        );
+        let hardware =
+            LocalHardware::new(store.clone(), signer, Box::new(|_| {}), Box::new(|| false));
         let kernel = (self.open)(Arc::new(hardware))?;
         let driver = Driver::new(self.schedule(), kernel.head().header.slot);
         Ok(Process {
@@ -195,7 +191,8 @@ impl Simulation {
 
     fn submit(&mut self, process: &mut Process) -> Result<(), Error> {
         let bits = self.rng.next_u64();
-        for (endpoint, event) in (self.traffic)(bits, process.kernel.head()) {
+        let events = (self.traffic)(bits, process.kernel.chain(), process.kernel.head());
+        for (endpoint, event) in events {
             match process.kernel.dispatch(endpoint, event) {
                 Ok(_) => self.report.accepted += 1,
                 Err(Refusal::Kernel(error)) => return Err(error.into()),
@@ -254,14 +251,22 @@ impl Simulation {
             }
         }
         let head = process.kernel.head();
-        if self.acknowledged.get(&head.header.height) != Some(&head.hash) && head.header.height > 0 {
+        if self.acknowledged.get(&head.header.height) != Some(&head.hash) && head.header.height > 0
+        {
             self.acknowledged.insert(head.header.height, head.hash);
-            if self.slots_used.insert(head.header.slot, head.hash).is_some() {
+            if self
+                .slots_used
+                .insert(head.header.slot, head.hash)
+                .is_some()
+            {
                 return Err(Error::SlotTwice(head.header.slot));
             }
             let block = process.store.block(&head.hash)?;
             let groups = block.map(|block| block.body.groups).unwrap_or_default();
-            self.report.included += groups.iter().map(|(_, events)| events.len() as u64).sum::<u64>();
+            self.report.included += groups
+                .iter()
+                .map(|(_, events)| events.len() as u64)
+                .sum::<u64>();
         }
         Ok(())
     }

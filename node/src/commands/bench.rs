@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{ensure, Context};
+use anyhow::{Context, ensure};
 use jar_cap::Hash;
 use jar_kernel::block::{Block, Event};
 use jar_kernel::local::LocalHardware;
 use jar_kernel::memory::MemoryChainStore;
 use jar_kernel::signer::Signer;
-use jar_kernel::{verify_batch, Advance, Genesis, Kernel, Params, SignatureCheck};
+use jar_kernel::{Advance, Genesis, Kernel, Params, SignatureCheck, verify_batch};
 use jar_token_client::api::{self, Config, Transfer};
-use jar_token_client::{signed_event, Wallet};
+use jar_token_client::{Wallet, signed_event};
 use parity_scale_codec::Encode;
 use serde_json::json;
 
@@ -252,7 +252,10 @@ impl Report {
             "{} transfers among {} accounts in {} blocks; {} on {} cores, all in memory",
             self.count, self.accounts, self.blocks, self.engine, self.cores
         );
-        println!("{:28}{:>12}{:>26}", "", "a second", "of signatures verified");
+        println!(
+            "{:28}{:>12}{:>26}",
+            "", "a second", "of signatures verified"
+        );
         let names = [
             "dispatch (judge, merge)",
             "build",

@@ -3,19 +3,19 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{bail, ensure, Context};
+use anyhow::{Context, bail, ensure};
 use jar_kernel::block::PublicKey;
 use jar_rpc::to_hex;
 use jar_rpc::types::{Bytes, Fixed, Number};
 use jar_token_client::api::Config;
 use parity_scale_codec::Encode;
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 use super::image::summary_json;
 use super::print_json;
 use crate::cli::{ChainSpec, NewSpec};
 use crate::keys::{named_key, validator_seed, wallet_seed};
-use crate::spec::{is_dev, template_image, Spec, SpecFile};
+use crate::spec::{Spec, SpecFile, is_dev, template_image};
 
 /// Checks, shows or writes a spec.
 pub fn run(command: ChainSpec) -> anyhow::Result<()> {
@@ -36,7 +36,11 @@ fn check(chain: &str, json: bool) -> anyhow::Result<()> {
             "genesis": to_hex(&genesis),
         }));
     }
-    println!("good: {} with genesis {}", spec.file.chain_id, to_hex(&genesis));
+    println!(
+        "good: {} with genesis {}",
+        spec.file.chain_id,
+        to_hex(&genesis)
+    );
     Ok(())
 }
 
@@ -96,7 +100,12 @@ fn all_params(spec: &Spec) -> Value {
 /// The payload of a token chain, if this is one.
 fn token_config(image: &jar_cap::image::Image, payload: &[u8]) -> Option<Config> {
     use jar_token_client::api::{BALANCE, TRANSFER_IN};
-    let has = |name: &str| image.endpoints.values().any(|endpoint| endpoint.name == name);
+    let has = |name: &str| {
+        image
+            .endpoints
+            .values()
+            .any(|endpoint| endpoint.name == name)
+    };
     if !has(TRANSFER_IN) || !has(BALANCE) {
         return None;
     }
@@ -124,7 +133,10 @@ fn print_config(config: &Config) {
 
 fn write(new: &NewSpec) -> anyhow::Result<()> {
     let Some(image) = template_image(&new.template) else {
-        bail!("--template {:?}: there is token, and no other yet", new.template);
+        bail!(
+            "--template {:?}: there is token, and no other yet",
+            new.template
+        );
     };
     let decoded = jar_cap::image::Image::decode_checked(image)?;
     let image_name = format!("{}.image", new.template);

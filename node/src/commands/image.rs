@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use anyhow::Context;
-use jar_transpiler::build::{build_crate, Options};
 use jar_transpiler::Summary;
+use jar_transpiler::build::{Options, build_crate};
 use parity_scale_codec::Encode;
-use serde_json::{json, Value};
+use serde_json::{Value, json};
 
 use super::print_json;
 use crate::cli::Image;
@@ -43,7 +43,9 @@ fn build(dir: &Path, out: Option<&Path>, json: bool) -> anyhow::Result<()> {
         .image
         .metadata
         .get("name")
-        .map_or("guest".into(), |name| String::from_utf8_lossy(name).into_owned());
+        .map_or("guest".into(), |name| {
+            String::from_utf8_lossy(name).into_owned()
+        });
     let default = Path::new(&format!("{name}.image")).to_owned();
     let out = out.unwrap_or(&default);
     std::fs::write(out, built.image.encode())

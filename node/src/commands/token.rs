@@ -1,9 +1,9 @@
 //! `jar-node token`.
 
-use anyhow::{ensure, Context};
+use anyhow::{Context, ensure};
 use jar_kernel::block::PublicKey;
 use jar_rpc::to_hex;
-use jar_rpc::types::{number, Fixed};
+use jar_rpc::types::{Fixed, number};
 use jar_token_client::api::Transfer;
 use jar_token_client::{TokenClient, Wallet};
 use serde_json::json;

@@ -14,7 +14,7 @@ use jar_rpc::{Client, ClientError};
 use jar_token_api::{self as api, Transfer};
 use parity_scale_codec::Decode;
 
-use crate::wallet::{signed_event, Wallet};
+use crate::wallet::{Wallet, signed_event};
 
 /// How long the node may take to answer.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
@@ -86,7 +86,10 @@ impl TokenClient {
     pub async fn connect(url: &str) -> Result<TokenClient, Error> {
         let client = jar_rpc::connect(url, ANSWER_MAX).await?;
         let spec = client.spec().await.map_err(ClientError::from)?;
-        let is_token = spec.endpoints.iter().any(|known| known.name == api::TRANSFER_IN);
+        let is_token = spec
+            .endpoints
+            .iter()
+            .any(|known| known.name == api::TRANSFER_IN);
         if !is_token {
             let message = format!("{} has no endpoint {}", spec.chain_id, api::TRANSFER_IN);
             return Err(Error::Answer(message));

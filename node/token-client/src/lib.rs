@@ -5,4 +5,4 @@ mod wallet;
 
 pub use client::{Error, Included, TokenClient};
 pub use jar_token_api as api;
-pub use wallet::{signed_event, Wallet};
+pub use wallet::{Wallet, signed_event};

@@ -1,10 +1,10 @@
 //! Keys of accounts, and what they sign.
 
 use ed25519_dalek::{Signer, SigningKey};
-use jar_cap::hash::blake2b;
 use jar_cap::Hash;
-use jar_kernel::block::{signed_message, Attestation, Event, PublicKey, Scope};
-use jar_token_api::{Transfer, DEV_WALLET_SEED};
+use jar_cap::hash::blake2b;
+use jar_kernel::block::{Attestation, Event, PublicKey, Scope, signed_message};
+use jar_token_api::{DEV_WALLET_SEED, Transfer};
 use parity_scale_codec::Encode;
 
 /// An account's key.

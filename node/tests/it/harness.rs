@@ -1,0 +1,302 @@
+//! A node in a process of its own, on free ports, with a directory of its own.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// How long anything may take before a test gives up; a loaded machine is slow.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+/// Time slots of test chains, in milliseconds.
+pub const SLOT_MS: u64 = 100;
+
+/// The binary with these arguments and no settings of this environment.
+pub fn jar_node(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_jar-node"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("JAR_")) {
+        command.env_remove(name);
+    }
+    command.args(arguments);
+    command
+}
+
+/// Runs a command of the binary to its end.
+pub fn run(arguments: &[&str]) -> Output {
+    jar_node(arguments).output().expect("the binary runs")
+}
+
+/// The standard output of a command that must succeed.
+pub fn stdout_of(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    assert!(
+        output.status.success(),
+        "{arguments:?}: {}",
+        stderr(&output)
+    );
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+/// The JSON that a command prints.
+pub fn json_of(arguments: &[&str]) -> Value {
+    serde_json::from_str(&stdout_of(arguments)).expect("JSON")
+}
+
+/// The standard error of a command that must fail.
+pub fn failure_of(arguments: &[&str]) -> String {
+    let output = run(arguments);
+    assert!(!output.status.success(), "{arguments:?} succeeded");
+    stderr(&output)
+}
+
+/// What a process said on its standard error.
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A directory with a token chain of short slots: alice has a million, and is the validator.
+pub struct Chain {
+    dir: TempDir,
+}
+
+impl Chain {
+    pub fn new() -> Chain {
+        Chain::with(&[])
+    }
+
+    /// The same with more flags of `chain-spec new`.
+    pub fn with(flags: &[&str]) -> Chain {
+        let chain = Chain {
+            dir: tempfile::tempdir().expect("a directory"),
+        };
+        let slot_ms = SLOT_MS.to_string();
+        let spec = chain.spec();
+        let mut arguments = vec!["chain-spec", "new", "--template", "token"];
+        arguments.extend(["--validator", "alice", "--balance", "alice=1000000"]);
+        arguments.extend(["--slot-ms", &slot_ms, "--out", &spec]);
+        arguments.extend(flags);
+        stdout_of(&arguments);
+        chain
+    }
+
+    pub fn spec(&self) -> String {
+        self.path("spec.json")
+    }
+
+    pub fn path(&self, name: &str) -> String {
+        let path: PathBuf = self.dir.path().join(name);
+        path.to_str().expect("UTF-8").to_owned()
+    }
+
+    /// A running node with its data in the directory of this name.
+    pub fn start(&self, data: &str) -> Node {
+        self.start_with(data, &["--dev-key", "alice"])
+    }
+
+    pub fn start_with(&self, data: &str, flags: &[&str]) -> Node {
+        let (spec, data) = (self.spec(), self.path(data));
+        let mut arguments = vec!["--chain", &spec, "--data-dir", &data];
+        arguments.extend([
+            "--rpc-listen",
+            "127.0.0.1:0",
+            "--metrics-listen",
+            "127.0.0.1:0",
+        ]);
+        arguments.extend(["--log", "json"]);
+        arguments.extend(flags);
+        Node::start(&arguments)
+    }
+}
+
+/// A running node. It is killed when this is dropped.
+pub struct Node {
+    child: Child,
+    lines: Receiver<String>,
+    seen: Vec<String>,
+    rpc: SocketAddr,
+    metrics: SocketAddr,
+}
+
+impl Node {
+    fn start(arguments: &[&str]) -> Node {
+        let mut child = jar_node(arguments)
+            .stderr(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the binary runs");
+        let stderr = BufReader::new(child.stderr.take().expect("piped"));
+        let (sender, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in stderr.lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut node = Node {
+            child,
+            lines,
+            seen: Vec::new(),
+            rpc: unknown,
+            metrics: unknown,
+        };
+        let address = |line: &Value| {
+            let text = line["address"].as_str().expect("an address");
+            text.parse().expect("an address")
+        };
+        node.rpc = address(&node.logged("RPC"));
+        node.metrics = address(&node.logged("metrics"));
+        node.logged("ready");
+        node
+    }
+
+    /// Waits for a line of the log with this message.
+    pub fn logged(&mut self, message: &str) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let Ok(line) = self.lines.recv_timeout(left) else {
+                panic!("no line {message:?} in\n{}", self.seen.join("\n"));
+            };
+            let parsed: Option<Value> = serde_json::from_str(&line).ok();
+            self.seen.push(line);
+            if let Some(line) = parsed.filter(|line| line["message"] == message) {
+                return line;
+            }
+        }
+    }
+
+    /// URL of the RPC server.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.rpc)
+    }
+
+    pub fn rpc_address(&self) -> SocketAddr {
+        self.rpc
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The whole answer to a call over HTTP.
+    pub fn answer(&self, method: &str, params: Value) -> Value {
+        let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+        let (_, body) = http(self.rpc, "POST", "/", &request.to_string());
+        serde_json::from_str(&body).expect("JSON")
+    }
+
+    /// The result of a call over HTTP.
+    pub fn call(&self, method: &str, params: Value) -> Value {
+        let answer = self.answer(method, params);
+        assert!(answer.get("error").is_none(), "{method}: {answer}");
+        answer["result"].clone()
+    }
+
+    /// The error of a call over HTTP.
+    pub fn error(&self, method: &str, params: Value) -> Value {
+        let answer = self.answer(method, params);
+        assert!(answer.get("result").is_none(), "{method}: {answer}");
+        answer["error"].clone()
+    }
+
+    /// A page of the operator's address: status and body.
+    pub fn page(&self, path: &str) -> (u16, String) {
+        http(self.metrics, "GET", path, "")
+    }
+
+    /// Asks again until the answer is good.
+    pub fn until(&self, mut good: impl FnMut(&Node) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !good(self) {
+            assert!(Instant::now() < deadline, "it does not come");
+            std::thread::park_timeout(Duration::from_millis(SLOT_MS / 4));
+        }
+    }
+
+    /// Sends a signal by name.
+    pub fn signal(&self, name: &str) {
+        let script = format!("kill -{name} {}", self.pid());
+        let status = Command::new("sh").args(["-c", &script]).status();
+        assert!(status.expect("a shell").success());
+    }
+
+    /// Waits for the end of the process.
+    pub fn end(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "the node does not end");
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+    }
+
+    /// The end without warning, as by `kill -9`.
+    pub fn kill(mut self) {
+        self.child.kill().expect("a child");
+        self.child.wait().expect("a child");
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// One HTTP request on a connection of its own: status and body.
+pub fn http(address: SocketAddr, method: &str, path: &str, body: &str) -> (u16, String) {
+    let mut socket = TcpStream::connect(address).expect("someone listens");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    socket.write_all(head.as_bytes()).expect("written");
+    // A body over the limit is answered before it is read.
+    let _ = socket.write_all(body.as_bytes());
+    let mut answer = Vec::new();
+    let _ = socket.read_to_end(&mut answer);
+    let answer = String::from_utf8(answer).expect("UTF-8");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer");
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());
+    (status.expect("a status"), unchunked(head, body))
+}
+
+fn unchunked(head: &str, body: &str) -> String {
+    if !head.to_lowercase().contains("transfer-encoding: chunked") {
+        return body.to_owned();
+    }
+    let (mut whole, mut rest) = (String::new(), body);
+    while let Some((size, after)) = rest.split_once("\r\n") {
+        let size = usize::from_str_radix(size.trim(), 16).expect("a chunk's size");
+        whole.push_str(&after[..size]);
+        rest = after[size..].trim_start_matches("\r\n");
+        if size == 0 {
+            break;
+        }
+    }
+    whole
+}
+
+/// A runtime for the typed clients.
+pub fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime")
+}
+
+/// The repository's root.
+pub fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}

@@ -1,0 +1,11 @@
+//! The real binary, through its public doors: command line, JSON-RPC, metrics, signals.
+
+mod bad_input;
+mod crash;
+mod harness;
+mod offline;
+mod process;
+mod simulation;
+mod state;
+mod subscriptions;
+mod transfers;

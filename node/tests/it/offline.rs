@@ -1,0 +1,148 @@
+//! Commands that need no node.
+
+use serde_json::Value;
+
+use crate::harness::{Chain, failure_of, jar_node, json_of, root, stdout_of};
+
+#[test]
+fn specs_are_written_checked_and_shown() {
+    let chain = Chain::with(&["--balance", "bob=2", "--param", "event_gas=60_000_000"]);
+    let spec = chain.spec();
+    assert_eq!(
+        json_of(&["chain-spec", "check", &spec, "--json"])["ok"],
+        true
+    );
+    let shown = json_of(&["chain-spec", "inspect", &spec, "--json"]);
+    assert_eq!(shown["chain_id"], "jar-dev");
+    assert_eq!(shown["params"]["event_gas"], 60_000_000);
+    assert_eq!(shown["all_params"]["event_gas"], 60_000_000);
+    let balances = shown["genesis_decoded"]["balances"].as_object();
+    assert_eq!(balances.map(serde_json::Map::len), Some(2));
+    assert!(stdout_of(&["chain-spec", "inspect", &spec]).contains("transfer_in"));
+
+    let mut file: Value =
+        serde_json::from_str(&std::fs::read_to_string(&spec).expect("read")).expect("JSON");
+    let mut refused = |name: &str, value: Value| {
+        let before = file[name].take();
+        file[name] = value;
+        std::fs::write(&spec, file.to_string()).expect("written");
+        file[name] = before;
+        if file[name].is_null() {
+            file.as_object_mut().expect("an object").remove(name);
+        }
+        failure_of(&["chain-spec", "check", &spec])
+    };
+    assert!(refused("colour", "red".into()).contains("colour"));
+    assert!(refused("image_id", format!("0x{}", "00".repeat(32)).into()).contains("image_id"));
+    assert!(refused("image", "../token.image".into()).contains("below the spec"));
+    assert!(refused("image", "nothing.image".into()).contains("nothing.image"));
+    assert!(refused("genesis", "0x00".into()).contains("genesis"));
+    assert!(refused("bootnodes", vec!["/ip4/1.2.3.4"].into()).contains("not supported yet"));
+}
+
+#[test]
+fn built_in_chains_are_those_of_the_repository() {
+    let built_in = json_of(&["chain-spec", "check", "dev", "--json"]);
+    let file = root().join("chain-specs/dev.json");
+    let file = json_of(&[
+        "chain-spec",
+        "check",
+        file.to_str().expect("UTF-8"),
+        "--json",
+    ]);
+    assert_eq!(built_in, file);
+}
+
+#[test]
+fn images_are_shown() {
+    let image = root().join("chain-specs/token.image");
+    let image = image.to_str().expect("UTF-8");
+    let summary = json_of(&["image", "inspect", image, "--json"]);
+    let endpoints = summary["endpoints"].as_array().expect("endpoints");
+    assert!(
+        endpoints
+            .iter()
+            .any(|endpoint| endpoint["name"] == "transfer")
+    );
+    assert!(stdout_of(&["image", "inspect", image]).contains("transfer_in"));
+    let text = stdout_of(&["image", "disassemble", image]);
+    assert!(text.lines().count() > 1000);
+    let spec = root().join("chain-specs/dev.json");
+    let refused = failure_of(&["image", "inspect", spec.to_str().expect("UTF-8")]);
+    assert!(refused.contains("is not an Image"), "{refused}");
+}
+
+#[test]
+fn settings_come_in_layers() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("jar.toml");
+    std::fs::write(
+        &file,
+        "rpc_max_batch = 7\nlog = \"json\"\nengine = \"interpreter\"\n",
+    )
+    .expect("written");
+    let output = jar_node(&["config", "show", "--json", "--log", "human"])
+        .env("JAR_CONFIG", &file)
+        .env("JAR_ENGINE", "auto")
+        .output()
+        .expect("the binary runs");
+    let shown: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let setting = |name: &str| {
+        let text = |part: &str| shown[name][part].as_str().expect("a text").to_owned();
+        (text("value"), text("origin"))
+    };
+    assert_eq!(
+        setting("rpc_max_batch"),
+        ("7".into(), format!("file {}", file.display()))
+    );
+    assert_eq!(
+        setting("engine"),
+        ("auto".into(), "environment JAR_ENGINE".into())
+    );
+    assert_eq!(setting("log"), ("human".into(), "flag --log".into()));
+    assert_eq!(
+        setting("rpc_listen"),
+        ("127.0.0.1:9933".into(), "default".into())
+    );
+
+    std::fs::write(&file, "rpc_max_batches = 7\n").expect("written");
+    let path = file.to_str().expect("UTF-8");
+    let refused = failure_of(&["config", "show", "--config", path]);
+    assert!(refused.contains("rpc_max_batches"), "{refused}");
+    let misspelt = jar_node(&["config", "show"])
+        .env("JAR_RPC_LISTN", "x")
+        .output();
+    let misspelt = misspelt.expect("the binary runs");
+    assert!(!misspelt.status.success());
+    assert!(stdout_of(&["config", "show"]).contains("rpc_listen"));
+}
+
+#[test]
+fn transfers_are_measured() {
+    let report = json_of(&[
+        "bench",
+        "transfers",
+        "--count",
+        "50",
+        "--accounts",
+        "5",
+        "--json",
+    ]);
+    for name in [
+        "dispatch_per_second",
+        "build_per_second",
+        "import_per_second",
+        "signature_verifications_per_second",
+        "import_ratio",
+    ] {
+        assert!(report[name].as_f64() > Some(0.0), "{name} in {report}");
+    }
+    assert!(
+        failure_of(&["bench", "transfers", "--engine", "recompiler"]).contains("not supported yet")
+    );
+}
+
+#[test]
+fn shells_get_completions() {
+    assert!(stdout_of(&["completions", "bash"]).contains("chain-spec"));
+}
