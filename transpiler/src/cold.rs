@@ -4,25 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jar_isa::Opcode;
 
-use crate::lower::{Block, Op, index};
+use crate::graph::{index, settle};
+use crate::lower::{Block, Op};
 
 /// Puts `unlikely` in front of each block from which the program can't return or halt, where
 /// a branch chooses between it and another one.
 pub(crate) fn mark(blocks: &mut [Block]) {
     let by_label = index(blocks);
-    let mut returns = vec![false; blocks.len()];
-    loop {
-        let mut changed = false;
-        for i in (0..blocks.len()).rev() {
-            if !returns[i] && can_return(&blocks[i], &by_label, &returns) {
-                returns[i] = true;
-                changed = true;
-            }
-        }
-        if !changed {
-            break;
-        }
-    }
+    let returns = settle(blocks, false, |i, returns| {
+        can_return(&blocks[i], &by_label, returns)
+    });
     let choices: BTreeSet<u64> = blocks.iter().flat_map(choices).collect();
     for (block, returns) in blocks.iter_mut().zip(returns) {
         let traps = matches!(block.ops.first(), Some(Op::Plain(i)) if i.opcode == Opcode::Trap);

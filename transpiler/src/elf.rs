@@ -14,7 +14,7 @@ use crate::Error;
 /// Largest ELF file taken, in bytes.
 const ELF_BYTES_MAX: usize = 256 << 20;
 /// Most bytes of machine code taken.
-const CODE_BYTES_MAX: u64 = 32 << 20;
+const CODE_BYTES_MAX: u64 = 8 << 20;
 /// Sections of the SDK's that are read here and not mapped.
 const ENDPOINTS: &str = ".jar.endpoints";
 const METADATA: &str = ".jar.metadata";

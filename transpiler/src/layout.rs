@@ -7,6 +7,11 @@ use jar_isa::{Format, Instruction, Opcode};
 use crate::Error;
 use crate::lower::{Block, Op, is_terminator};
 
+/// Rounds after which what grows takes all the room it can need at once.
+const ROUNDS_MAX: u32 = 16;
+/// Bytes of the longest offset.
+const OFFSET_BYTES_MAX: u32 = 4;
+
 /// Code with its labels resolved.
 pub(crate) struct Code {
     pub bytes: Vec<u8>,
@@ -54,6 +59,7 @@ pub(crate) fn encode(blocks: &[Block], addresses: &Addresses) -> Result<Code, Er
         .collect::<Result<_, _>>()?;
     let mut lengths: Vec<u32> = vec![0; items.len()];
     let mut scratch = Vec::new();
+    let mut rounds = 0;
     let positions = loop {
         let positions = positions(&lengths);
         let mut grown = false;
@@ -63,8 +69,11 @@ pub(crate) fn encode(blocks: &[Block], addresses: &Addresses) -> Result<Code, Er
             }
             scratch.clear();
             put(item, targets[i], i, &positions, &mut scratch)?;
-            let len = scratch.len() as u32;
+            let mut len = scratch.len() as u32;
             if len > lengths[i] {
+                if rounds > ROUNDS_MAX {
+                    len += OFFSET_BYTES_MAX;
+                }
                 lengths[i] = len;
                 grown = true;
             }
@@ -72,6 +81,7 @@ pub(crate) fn encode(blocks: &[Block], addresses: &Addresses) -> Result<Code, Er
         if !grown {
             break positions;
         }
+        rounds += 1;
     };
     let mut bytes = Vec::new();
     let mut bitmask = vec![0; (positions[items.len()] as usize).div_ceil(8)];

@@ -26,6 +26,7 @@ mod descriptors;
 mod elf;
 mod error;
 mod flow;
+mod graph;
 mod inspect;
 mod layout;
 mod lower;

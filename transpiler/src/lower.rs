@@ -1,7 +1,5 @@
 //! RISC-V instructions to PVM instructions, block by block, with constants folded.
 
-use std::collections::BTreeMap;
-
 use jar_isa::{Instruction, Opcode};
 
 use crate::Error;
@@ -578,15 +576,6 @@ impl Lowerer<'_> {
 /// An address as an immediate: the machine takes it modulo 2^32.
 fn address_imm(address: u64) -> u64 {
     address as u32 as i32 as i64 as u64
-}
-
-/// Blocks by label.
-pub(crate) fn index(blocks: &[Block]) -> BTreeMap<u64, usize> {
-    blocks
-        .iter()
-        .enumerate()
-        .map(|(i, block)| (block.label, i))
-        .collect()
 }
 
 mod alu;

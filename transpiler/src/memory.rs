@@ -21,6 +21,8 @@ const FIRST_PINNED: u8 = 0xf0;
 const SPILL_BYTES: u64 = 16;
 /// The stack where the ELF has no `.stack` section: address and size.
 const DEFAULT_STACK: (u64, u64) = (LOWEST, 64 << 10);
+/// Bytes of one pinned Data.
+const INITIALIZED_BYTES_MAX: u64 = 256 << 20;
 /// The part of the stack that is mapped eagerly, from its top.
 const EAGER_STACK: u64 = 4 << 10;
 
@@ -141,6 +143,12 @@ fn runs(elf: &Elf, addresses: &Addresses) -> Result<Vec<Run>, Error> {
             run.end = run.end.max(end);
             run.writable |= section.writable;
             if !bytes.is_empty() {
+                if section.addr - run.start > INITIALIZED_BYTES_MAX {
+                    let name = &section.name;
+                    return Err(Error::Layout(format!(
+                        "too many zeros before section {name}"
+                    )));
+                }
                 run.bytes.resize((section.addr - run.start) as usize, 0);
                 run.bytes.extend(bytes);
             }

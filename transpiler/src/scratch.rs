@@ -6,7 +6,8 @@
 
 use jar_isa::{Instruction, Opcode};
 
-use crate::lower::{Block, Op, Wide, index, load, rri, rrr};
+use crate::graph::{index, settle};
+use crate::lower::{Block, Op, Wide, load, rri, rrr};
 
 /// A set of registers, bit i for φi.
 type Set = u16;
@@ -76,27 +77,18 @@ fn before(op: &Op, after: Set, at_label: impl Fn(u64) -> Set) -> Set {
 /// 8 bytes of memory used when no register is free.
 pub(crate) fn finish(blocks: &mut [Block], spill: u32) {
     let by_label = index(blocks);
-    let mut live_in: Vec<Set> = vec![0; blocks.len()];
     let live_at = |live_in: &[Set], label: u64| by_label.get(&label).map_or(ALL, |i| live_in[*i]);
     let live_out = |live_in: &[Set], block: &Block| match block.next {
         Some(next) => live_at(live_in, next),
         None => 0,
     };
-    // Sets only grow, so this ends; blocks in reverse order settle quickly.
-    loop {
-        let mut changed = false;
-        for (i, block) in blocks.iter().enumerate().rev() {
-            let mut live = live_out(&live_in, block);
-            for op in block.ops.iter().rev() {
-                live = before(op, live, |label| live_at(&live_in, label));
-            }
-            changed |= live != live_in[i];
-            live_in[i] = live;
-        }
-        if !changed {
-            break;
-        }
-    }
+    let live_in = settle(blocks, 0, |i, live_in| {
+        let after = live_out(live_in, &blocks[i]);
+        let ops = blocks[i].ops.iter().rev();
+        ops.fold(after, |live, op| {
+            before(op, live, |label| live_at(live_in, label))
+        })
+    });
     for block in blocks.iter_mut() {
         let mut live = live_out(&live_in, block);
         let mut out = Vec::with_capacity(block.ops.len());
