@@ -61,3 +61,26 @@ pub fn read(root: &Path, relative: &Path) -> String {
     std::fs::read_to_string(root.join(relative))
         .unwrap_or_else(|error| panic!("{}: {error}", relative.display()))
 }
+
+/// Checks that the part of `document` between the markers of `name` is `text`; with `JAR_BLESS=1`
+/// in the environment, writes it there.
+pub fn check_generated(document: &str, name: &str, text: &str) {
+    let path = root().join(document);
+    let old = read(&root(), Path::new(document));
+    let (begin, end) = (
+        format!("<!-- begin {name} -->\n"),
+        format!("<!-- end {name} -->"),
+    );
+    let from = old.find(&begin).expect("the begin marker is there") + begin.len();
+    let to = old.find(&end).expect("the end marker is there");
+    if old[from..to] == *text {
+        return;
+    }
+    assert!(
+        std::env::var_os("JAR_BLESS").is_some(),
+        "{document}: what stands at {name} is not what the code gives; run\n  \
+         JAR_BLESS=1 cargo test --release -p jar-tidy -- --test-threads=1"
+    );
+    std::fs::write(&path, [&old[..from], text, &old[to..]].concat())
+        .expect("the document is writable");
+}

@@ -2,30 +2,8 @@
 
 use jar_abi::{CallStatus, Fault, HashAlgorithm, HostCall, Kind, Phase, SlotItemKind, Status};
 use jar_isa::{Latency, Opcode, Slots, Units};
-use jar_tidy::root;
+use jar_tidy::check_generated as check;
 use std::fmt::Write;
-
-/// Compares the part of `document` between the markers of `name` with `table`.
-fn check(document: &str, name: &str, table: &str) {
-    let path = root().join(document);
-    let text = std::fs::read_to_string(&path).expect("the document is there");
-    let (begin, end) = (
-        format!("<!-- begin {name} -->\n"),
-        format!("<!-- end {name} -->"),
-    );
-    let from = text.find(&begin).expect("the begin marker is there") + begin.len();
-    let to = text.find(&end).expect("the end marker is there");
-    if text[from..to] == *table {
-        return;
-    }
-    assert!(
-        std::env::var_os("JAR_BLESS").is_some(),
-        "{document}: the table of {name} is not the code's; run\n  \
-         JAR_BLESS=1 cargo test --release -p jar-tidy --test reference -- --test-threads=1"
-    );
-    std::fs::write(&path, [&text[..from], table, &text[to..]].concat())
-        .expect("the document is writable");
-}
 
 #[test]
 fn host_calls() {
