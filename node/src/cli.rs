@@ -193,6 +193,9 @@ pub enum Token {
         /// Use this nonce instead of the next one
         #[arg(long)]
         nonce: Option<u64>,
+        /// How many seconds to wait for the block
+        #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+        timeout: u64,
         /// The node
         #[arg(long, value_name = "URL", default_value = RPC_URL, env = "JAR_RPC")]
         rpc: String,

@@ -7,11 +7,18 @@ use tracing_subscriber::EnvFilter;
 
 use crate::cli::LogFormat;
 
+/// Targets of the RPC library.
+const RPC_LIBRARY: &str = "jsonrpsee_server";
+
 /// Starts logging to standard error.
 pub fn start(format: LogFormat, filter: &str) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(filter).with_context(|| format!("log_level {filter:?}"))?;
+    let mut layers = EnvFilter::try_new(filter).with_context(|| format!("log_level {filter:?}"))?;
+    if !filter.contains(RPC_LIBRARY) {
+        // It warns of what clients do wrong, which they are told, and the metrics count.
+        layers = layers.add_directive(format!("{RPC_LIBRARY}=error").parse()?);
+    }
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(layers)
         .with_writer(std::io::stderr);
     let started = match format {
         LogFormat::Human => builder

@@ -8,6 +8,7 @@ mod kernel_thread;
 mod keys;
 mod logs;
 mod metrics;
+mod output;
 mod pages;
 mod run;
 mod service;

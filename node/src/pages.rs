@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
@@ -9,11 +10,41 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use jar_rpc::Backend;
+use axum::serve::Listener;
+use jar_rpc::{Backend, Connection};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::service::Node;
+
+/// Open connections.
+const CONNECTIONS_MAX: usize = 64;
+/// How long a connection may be silent.
+const IDLE_MAX: Duration = Duration::from_secs(30);
+
+/// Accepts a bounded number of connections; others wait for their turn.
+struct Bounded {
+    listener: TcpListener,
+    places: Arc<Semaphore>,
+}
+
+impl Listener for Bounded {
+    type Io = Connection;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Connection, SocketAddr) {
+        let Ok(place) = self.places.clone().acquire_owned().await else {
+            // The semaphore is never closed.
+            return std::future::pending().await;
+        };
+        let (socket, address) = Listener::accept(&mut self.listener).await;
+        (Connection::new(socket, IDLE_MAX, place), address)
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+}
 
 /// Serves the pages until `stopped` changes; answers the address.
 pub async fn start(
@@ -31,6 +62,10 @@ pub async fn start(
         .route("/readyz", get(health))
         .route("/livez", get(|| async { "ok\n" }))
         .with_state(node);
+    let listener = Bounded {
+        listener,
+        places: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+    };
     tokio::spawn(async move {
         let until = async move {
             // It fails when the node is gone: that is a stop as well.

@@ -20,4 +20,4 @@ pub use backend::Backend;
 pub use client::{Client, ClientError, connect};
 pub use errors::{ErrorKind, RpcError, error_table_markdown};
 pub use hex::{from_hex, to_hex};
-pub use server::{Limits, Server};
+pub use server::{Connection, Limits, Server};

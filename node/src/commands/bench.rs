@@ -18,6 +18,7 @@ use serde_json::json;
 use super::print_json;
 use crate::cli::Bench;
 use crate::keys::{public_key, validator_seed};
+use crate::output::say;
 use crate::spec::template_image;
 
 /// Transfers given to the pipeline before a block is built; fewer than it holds.
@@ -248,13 +249,19 @@ impl Report {
     }
 
     fn print(&self) {
-        println!(
+        say!(
             "{} transfers among {} accounts in {} blocks; {} on {} cores, all in memory",
-            self.count, self.accounts, self.blocks, self.engine, self.cores
+            self.count,
+            self.accounts,
+            self.blocks,
+            self.engine,
+            self.cores
         );
-        println!(
+        say!(
             "{:28}{:>12}{:>26}",
-            "", "a second", "of signatures verified"
+            "",
+            "a second",
+            "of signatures verified"
         );
         let names = [
             "dispatch (judge, merge)",
@@ -263,11 +270,13 @@ impl Report {
             "import",
         ];
         for (name, (_, rate, ratio)) in names.iter().zip(self.rates()) {
-            println!("{name:28}{rate:>12.0}{:>25.1}%", ratio * 100.0);
+            say!("{name:28}{rate:>12.0}{:>25.1}%", ratio * 100.0);
         }
-        println!(
+        say!(
             "{:28}{:>12.0}{:>25.1}%",
-            "batch signature verification", self.verifications_a_second, 100.0
+            "batch signature verification",
+            self.verifications_a_second,
+            100.0
         );
     }
 }

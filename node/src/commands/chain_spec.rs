@@ -15,6 +15,7 @@ use super::image::summary_json;
 use super::print_json;
 use crate::cli::{ChainSpec, NewSpec};
 use crate::keys::{named_key, validator_seed, wallet_seed};
+use crate::output::say;
 use crate::spec::{Spec, SpecFile, is_dev, template_image};
 
 /// Checks, shows or writes a spec.
@@ -36,7 +37,7 @@ fn check(chain: &str, json: bool) -> anyhow::Result<()> {
             "genesis": to_hex(&genesis),
         }));
     }
-    println!(
+    say!(
         "good: {} with genesis {}",
         spec.file.chain_id,
         to_hex(&genesis)
@@ -68,21 +69,21 @@ fn inspect(chain: &str, as_json: bool) -> anyhow::Result<()> {
         return print_json(&answer);
     }
     let file = &spec.file;
-    println!("name             {}", file.name);
-    println!("chain id         {}", file.chain_id);
-    println!("genesis hash     {}", to_hex(&genesis));
-    println!("development      {}", spec.is_dev());
-    println!("genesis time     {} ms since 1970", file.genesis_time_ms.0);
-    println!("slot             {} ms", file.slot_ms.0);
+    say!("name             {}", file.name);
+    say!("chain id         {}", file.chain_id);
+    say!("genesis hash     {}", to_hex(&genesis));
+    say!("development      {}", spec.is_dev());
+    say!("genesis time     {} ms since 1970", file.genesis_time_ms.0);
+    say!("slot             {} ms", file.slot_ms.0);
     for (name, value) in &file.params {
-        println!("param            {name} = {}", value.0);
+        say!("param            {name} = {}", value.0);
     }
     match &config {
         Some(config) => print_config(config),
-        None => println!("genesis payload  {}", to_hex(&file.genesis.0)),
+        None => say!("genesis payload  {}", to_hex(&file.genesis.0)),
     }
-    println!("image            {}", file.image);
-    print!("{summary}");
+    say!("image            {}", file.image);
+    crate::output::write(format_args!("{summary}"));
     Ok(())
 }
 
@@ -124,10 +125,10 @@ fn config_json(config: &Config) -> Value {
 
 fn print_config(config: &Config) {
     for key in &config.validators {
-        println!("validator        {}", to_hex(key));
+        say!("validator        {}", to_hex(key));
     }
     for (key, amount) in &config.balances {
-        println!("balance          {} {amount}", to_hex(key));
+        say!("balance          {} {amount}", to_hex(key));
     }
 }
 
@@ -156,14 +157,14 @@ fn write(new: &NewSpec) -> anyhow::Result<()> {
     genesis_hash(&spec)?;
     let text = serde_json::to_string_pretty(&spec.file)? + "\n";
     let Some(out) = &new.out else {
-        print!("{text}");
+        crate::output::write(format_args!("{text}"));
         return Ok(());
     };
     let image_path = out.parent().unwrap_or(Path::new("")).join(&image_name);
     std::fs::write(&image_path, image)
         .with_context(|| format!("cannot write {}", image_path.display()))?;
     std::fs::write(out, text).with_context(|| format!("cannot write {}", out.display()))?;
-    println!("{}", out.display());
+    say!("{}", out.display());
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use serde_json::json;
 use super::print_json;
 use crate::cli::Config;
 use crate::config::merge;
+use crate::output::say;
 
 /// Shows the settings.
 pub fn run(command: Config) -> anyhow::Result<()> {
@@ -20,7 +21,7 @@ pub fn run(command: Config) -> anyhow::Result<()> {
     }
     let width = merged.origins.keys().map(String::len).max().unwrap_or(0);
     for (name, (value, origin)) in &merged.origins {
-        println!("{name:width$} = {value:?}  # {origin}");
+        say!("{name:width$} = {value:?}  # {origin}");
     }
     Ok(())
 }

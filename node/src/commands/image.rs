@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::print_json;
 use crate::cli::Image;
+use crate::output::say;
 use crate::spec::read_bounded;
 
 /// Bytes of an Image file.
@@ -24,7 +25,7 @@ pub fn run(command: Image) -> anyhow::Result<()> {
             if json {
                 return print_json(&summary_json(&summary));
             }
-            print!("{summary}");
+            crate::output::write(format_args!("{summary}"));
             Ok(())
         }
         Image::Disassemble { file } => disassemble(&file),
@@ -56,21 +57,16 @@ fn build(dir: &Path, out: Option<&Path>, json: bool) -> anyhow::Result<()> {
         answer["file"] = out.to_string_lossy().into();
         return print_json(&answer);
     }
-    println!("{}", out.display());
-    print!("{summary}");
+    say!("{}", out.display());
+    crate::output::write(format_args!("{summary}"));
     Ok(())
 }
 
 fn disassemble(file: &Path) -> anyhow::Result<()> {
-    use std::io::Write;
     let program = read(file)?.program;
     let program = jar_pvm::Program::new(program.code, program.bitmask, program.jump_table)?;
-    let text = jar_pvm::disassemble(&program);
-    match std::io::stdout().write_all(text.as_bytes()) {
-        // Whoever reads has seen enough.
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        outcome => Ok(outcome?),
-    }
+    crate::output::write(format_args!("{}", jar_pvm::disassemble(&program)));
+    Ok(())
 }
 
 /// A summary as JSON.

@@ -10,19 +10,17 @@ use clap::CommandFactory;
 use serde::Serialize;
 
 use crate::cli::Cli;
+use crate::output::say;
 
 /// Prints completions of the command line.
 pub fn completions(shell: clap_complete::Shell) {
-    clap_complete::generate(
-        shell,
-        &mut Cli::command(),
-        "jar-node",
-        &mut std::io::stdout(),
-    );
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "jar-node", &mut script);
+    crate::output::write(format_args!("{}", String::from_utf8_lossy(&script)));
 }
 
 /// Prints an answer as JSON.
 fn print_json(answer: &impl Serialize) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string_pretty(answer)?);
+    say!("{}", serde_json::to_string_pretty(answer)?);
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! `jar-node token`.
 
+use std::time::Duration;
+
 use anyhow::{Context, ensure};
 use jar_kernel::block::PublicKey;
 use jar_rpc::to_hex;
@@ -11,6 +13,7 @@ use serde_json::json;
 use super::print_json;
 use crate::cli::Token;
 use crate::keys::{named_key, wallet_seed};
+use crate::output::say;
 
 /// Uses the token chain.
 pub fn run(command: Token) -> anyhow::Result<()> {
@@ -24,6 +27,7 @@ pub fn run(command: Token) -> anyhow::Result<()> {
                 to,
                 amount,
                 nonce,
+                timeout,
                 rpc,
                 json,
             } => {
@@ -32,6 +36,7 @@ pub fn run(command: Token) -> anyhow::Result<()> {
                     to,
                     amount,
                     nonce,
+                    timeout: Duration::from_secs(timeout),
                 };
                 transfer(&order, &rpc, json).await
             }
@@ -51,6 +56,7 @@ struct Order {
     to: String,
     amount: u64,
     nonce: Option<u64>,
+    timeout: Duration,
 }
 
 fn account(text: &str) -> anyhow::Result<PublicKey> {
@@ -76,7 +82,16 @@ async fn transfer(order: &Order, rpc: &str, json: bool) -> anyhow::Result<()> {
         amount: order.amount,
         nonce,
     };
-    let included = client.transfer(&wallet, &transfer).await?;
+    let submitted = client.submit(&wallet, &transfer).await?;
+    let included = tokio::time::timeout(order.timeout, client.wait(submitted.id.0))
+        .await
+        .with_context(|| {
+            let seconds = order.timeout.as_secs();
+            format!(
+                "accepted, but in no block after {seconds} s: does the node build blocks? event_status {} says what becomes of it",
+                submitted.id
+            )
+        })??;
     let balances = [client.balance(&from).await?, client.balance(&to).await?];
     if json {
         return print_json(&json!({
@@ -89,7 +104,7 @@ async fn transfer(order: &Order, rpc: &str, json: bool) -> anyhow::Result<()> {
             "to": { "key": Fixed(to), "balance": number(balances[1]) },
         }));
     }
-    println!(
+    say!(
         "{} -> {}: {} in block {} ({})",
         order.from,
         order.to,
@@ -97,8 +112,8 @@ async fn transfer(order: &Order, rpc: &str, json: bool) -> anyhow::Result<()> {
         included.height,
         to_hex(&included.block)
     );
-    println!("{}: {}", order.from, balances[0]);
-    println!("{}: {}", order.to, balances[1]);
+    say!("{}: {}", order.from, balances[0]);
+    say!("{}: {}", order.to, balances[1]);
     Ok(())
 }
 
@@ -110,7 +125,7 @@ async fn balance(who: &str, proof: bool, rpc: &str, json: bool) -> anyhow::Resul
         if json {
             return print_json(&json!({ "key": Fixed(key), "balance": number(balance) }));
         }
-        println!("{who}: {balance}");
+        say!("{who}: {balance}");
         return Ok(());
     }
     let (balance, proof) = client.proven_balance(&key).await?;
@@ -121,10 +136,12 @@ async fn balance(who: &str, proof: bool, rpc: &str, json: bool) -> anyhow::Resul
             "proof": proof,
         }));
     }
-    println!("{who}: {balance}");
-    println!(
+    say!("{who}: {balance}");
+    say!(
         "proven by block {} ({}), state root {}",
-        proof.header.height.0, proof.block, proof.state_root
+        proof.header.height.0,
+        proof.block,
+        proof.state_root
     );
     Ok(())
 }

@@ -15,7 +15,7 @@ use super::follow::{Cursor, Follow};
 use crate::backend::Published;
 use crate::errors::{ErrorKind, RpcError};
 use crate::params::{Param, optional};
-use crate::types::{EventState, EventStatus, Hash32, Number};
+use crate::types::{EventState, EventStatus, Hash32, HeadItem, Number};
 
 /// Why a subscription ends.
 enum End {
@@ -133,18 +133,25 @@ async fn deliver(
 ) -> Result<(), End> {
     loop {
         let (reader, mut next) = (context.clone(), cursor.clone());
-        let read = move || next.step(&reader, newest).map(|items| (items, next));
-        let (items, next) = context.reads.run(read).await?;
+        let read = move || {
+            let store = reader.backend.chain().store();
+            let steps = next.step(store.as_ref(), newest)?;
+            Ok((steps, next))
+        };
+        let (steps, next) = context.reads.run(read).await?;
         *cursor = next;
-        if items.is_empty() {
+        if steps.is_empty() {
             return Ok(());
         }
-        for item in &items {
-            send(context, sink, item).await.map_err(|end| match end {
-                End::Error(error) => {
-                    End::Error(error.with("from", crate::types::number(item.block.header.height.0)))
-                }
-                end => end,
+        for step in steps {
+            let item = HeadItem {
+                block: context.described(step.hash, &step.stored),
+                reverted: step.reverted,
+            };
+            let resume = crate::types::number(step.stored.header.height);
+            send(context, sink, &item).await.map_err(|end| match end {
+                End::Error(error) => End::Error(error.with("from", resume)),
+                End::Done => End::Done,
             })?;
         }
     }

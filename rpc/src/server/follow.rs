@@ -1,12 +1,9 @@
 //! Blocks in order, without gap or repeat, for subscriptions.
 
 use jar_cap::Hash;
-use jar_kernel::Store;
+use jar_kernel::{Store, StoredHeader};
 
-use super::Context;
 use crate::errors::RpcError;
-use crate::params::BlockRef;
-use crate::types::HeadItem;
 
 /// Blocks read at a time, so that memory stays bounded however far behind a subscriber is.
 const STEP_BLOCKS: u64 = 32;
@@ -18,6 +15,17 @@ pub(crate) enum Follow {
     Heads,
     /// Up to the last finalized block.
     Finalized,
+}
+
+/// A block to deliver.
+#[derive(Clone, Debug)]
+pub(crate) struct Step {
+    /// The block hash.
+    pub hash: Hash,
+    /// Its header.
+    pub stored: StoredHeader,
+    /// How many delivered blocks are no longer on the chain.
+    pub reverted: u64,
 }
 
 /// How far a subscription has come.
@@ -59,26 +67,129 @@ impl Cursor {
     }
 
     /// The next blocks up to height `to`; none when there is nothing new.
-    pub(crate) fn step(&mut self, context: &Context, to: u64) -> Result<Vec<HeadItem>, RpcError> {
-        let store = context.backend.chain().store();
-        self.rewind(store.as_ref())?;
-        let mut items = Vec::new();
-        while self.next <= to && (items.len() as u64) < STEP_BLOCKS {
+    pub(crate) fn step(&mut self, store: &dyn Store, to: u64) -> Result<Vec<Step>, RpcError> {
+        self.rewind(store)?;
+        let mut steps = Vec::new();
+        while self.next <= to && (steps.len() as u64) < STEP_BLOCKS {
             // The chain changes while it is read: the next step rewinds.
             let Some(hash) = store.canonical(self.next)? else {
                 break;
             };
-            let block = context.header_of(Some(BlockRef::Hash(hash)))?;
-            if self.last.is_some_and(|last| block.header.parent.0 != last) {
+            let Some(stored) = store.header(&hash)? else {
+                break;
+            };
+            if self.last.is_some_and(|last| stored.header.parent != last) {
                 break;
             }
-            items.push(HeadItem {
-                block,
+            steps.push(Step {
+                hash,
+                stored,
                 reverted: std::mem::take(&mut self.reverted),
             });
             self.next += 1;
             self.last = Some(hash);
         }
-        Ok(items)
+        Ok(steps)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jar_kernel::Commit;
+    use jar_kernel::block::{Block, Body, Header};
+    use jar_kernel::memory::MemoryChainStore;
+
+    /// Commits a block as the head, with what else changes in the canonical index.
+    fn commit(
+        store: &MemoryChainStore,
+        parent: Option<Hash>,
+        (height, slot): (u64, u64),
+        canonical: &[(u64, Option<Hash>)],
+    ) -> Hash {
+        let genesis = store.canonical(0).expect("read").unwrap_or([0; 32]);
+        let header = Header {
+            genesis,
+            parent: parent.unwrap_or([0; 32]),
+            height,
+            slot,
+            body_root: [0; 32],
+            state_root: [0; 32],
+            outcome_root: [0; 32],
+        };
+        let hash = header.hash();
+        let mut entries = canonical.to_vec();
+        entries.push((height, Some(hash)));
+        let commit = Commit {
+            block: Block {
+                header,
+                body: Body::default(),
+            },
+            hash,
+            score: slot,
+            instance: [0; 32],
+            outcomes: Vec::new(),
+            events: Vec::new(),
+            nodes: Vec::new(),
+            canonical: entries,
+            head: Some(hash),
+            finalized: parent.is_none().then_some(hash),
+            watermarks: Vec::new(),
+        };
+        store.commit(&commit).expect("a good commit");
+        hash
+    }
+
+    fn heights(steps: &[Step]) -> Vec<(u64, u64)> {
+        let heights = steps.iter();
+        heights
+            .map(|step| (step.stored.header.height, step.reverted))
+            .collect()
+    }
+
+    #[test]
+    fn a_long_chain_comes_in_steps() {
+        let store = MemoryChainStore::new();
+        let mut parent = None;
+        for height in 0..STEP_BLOCKS + 3 {
+            parent = Some(commit(&store, parent, (height, height), &[]));
+        }
+        let mut cursor = Cursor::new(1);
+        let first = cursor.step(&store, u64::MAX).expect("read");
+        assert_eq!(first.len() as u64, STEP_BLOCKS);
+        let second = cursor.step(&store, u64::MAX).expect("read");
+        let last = STEP_BLOCKS + 1;
+        assert_eq!(heights(&second), [(last, 0), (last + 1, 0)]);
+        assert!(cursor.step(&store, u64::MAX).expect("read").is_empty());
+    }
+
+    #[test]
+    fn blocks_left_behind_are_told_with_the_next() {
+        let store = MemoryChainStore::new();
+        let root = commit(&store, None, (0, 0), &[]);
+        let first = commit(&store, Some(root), (1, 1), &[]);
+        let old = commit(&store, Some(first), (2, 2), &[]);
+        commit(&store, Some(old), (3, 3), &[]);
+        let mut cursor = Cursor::new(2);
+        let steps = cursor.step(&store, 3).expect("read");
+        assert_eq!(heights(&steps), [(2, 0), (3, 0)]);
+        // A shorter chain of a higher score, from below where the subscription started.
+        let gone = [(2, None), (3, None)];
+        let other = commit(&store, Some(root), (1, 10), &gone);
+        assert!(cursor.step(&store, 1).expect("read").is_empty());
+        let next = commit(&store, Some(other), (2, 11), &[]);
+        let steps = cursor.step(&store, 2).expect("read");
+        assert_eq!(heights(&steps), [(2, 2)]);
+        assert_eq!(steps[0].hash, next);
+    }
+
+    #[test]
+    fn what_is_above_the_limit_waits() {
+        let store = MemoryChainStore::new();
+        let root = commit(&store, None, (0, 0), &[]);
+        commit(&store, Some(root), (1, 1), &[]);
+        let mut cursor = Cursor::new(0);
+        assert_eq!(heights(&cursor.step(&store, 0).expect("read")), [(0, 0)]);
+        assert_eq!(heights(&cursor.step(&store, 1).expect("read")), [(1, 0)]);
     }
 }

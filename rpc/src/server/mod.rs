@@ -1,16 +1,18 @@
 //! The server: one port for HTTP and WebSocket, every queue and size bounded.
 
 mod chain;
+mod connection;
 mod deliver;
 mod discover;
 mod event;
 mod follow;
 mod guard;
-mod idle;
 mod pool;
 mod read;
 mod state;
 mod system;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,8 +31,8 @@ use crate::api::{
     ChainApiServer, DiscoverApiServer, EventApiServer, StateApiServer, SystemApiServer,
 };
 use crate::backend::Backend;
+pub use connection::Connection;
 use guard::{GuardLayer, HintsLayer};
-use idle::IdleTimeout;
 use pool::Pool;
 
 /// Messages waiting to be written to one WebSocket at most, before whoever writes must wait.
@@ -190,7 +192,7 @@ async fn accept(listener: TcpListener, context: Arc<Context>, stop: StopHandle) 
                 }
             },
         };
-        let Ok(permit) = connections.clone().try_acquire_owned() else {
+        let Ok(place) = connections.clone().try_acquire_owned() else {
             tokio::spawn(turn_away(socket));
             continue;
         };
@@ -198,11 +200,10 @@ async fn accept(listener: TcpListener, context: Arc<Context>, stop: StopHandle) 
         let stopped = stop.clone().shutdown();
         tokio::spawn(async move {
             let _ = socket.set_nodelay(true);
-            let socket = IdleTimeout::new(socket, IDLE_MAX);
+            let socket = Connection::new(socket, IDLE_MAX, place);
             if let Err(error) = serve_with_graceful_shutdown(socket, service, stopped).await {
                 tracing::debug!(target: "rpc", %error, "connection ended");
             }
-            drop(permit);
         });
     }
 }
@@ -212,64 +213,4 @@ async fn turn_away(mut socket: TcpStream) {
     const ANSWER: &[u8] =
         b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 21\r\n\r\ntoo many connections\n";
     let _ = tokio::time::timeout(DRAIN_MAX, socket.write_all(ANSWER)).await;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::backend::{BoxFuture, Published, SpecNames, Tracked};
-    use crate::errors::RpcError;
-    use crate::methods::METHODS;
-    use crate::types::{Health, Version};
-    use jar_cap::Hash;
-    use jar_kernel::block::Event;
-    use jar_kernel::{Accepted, Chain};
-    use std::collections::BTreeSet;
-    use tokio::sync::watch;
-
-    /// Names of methods need no node behind them.
-    struct Nobody;
-
-    impl Backend for Nobody {
-        fn chain(&self) -> &Arc<Chain> {
-            unreachable!()
-        }
-        fn published(&self) -> watch::Receiver<Published> {
-            unreachable!()
-        }
-        fn spec(&self) -> &SpecNames {
-            unreachable!()
-        }
-        fn submit(&self, _: u8, _: Event) -> BoxFuture<'_, Result<Accepted, RpcError>> {
-            unreachable!()
-        }
-        fn tracked(&self, _: &Hash) -> Tracked {
-            unreachable!()
-        }
-        fn health(&self) -> Health {
-            unreachable!()
-        }
-        fn version(&self) -> Version {
-            unreachable!()
-        }
-        fn metrics(&self) -> String {
-            unreachable!()
-        }
-        fn called(&self, _: &'static str, _: Option<i32>, _: Duration) {}
-    }
-
-    #[test]
-    fn the_table_names_the_methods_that_are_served() {
-        let limits = Limits::default();
-        let context = Arc::new(Context {
-            backend: Arc::new(Nobody),
-            views: Pool::new(1, 1, limits.wait),
-            reads: Pool::new(1, 1, limits.wait),
-            limits,
-        });
-        let methods = methods(&context);
-        let served: BTreeSet<&str> = methods.method_names().collect();
-        let described: BTreeSet<&str> = METHODS.iter().map(|method| method.name).collect();
-        assert_eq!(served, described);
-    }
 }

@@ -74,7 +74,8 @@ impl Context {
             .ok_or_else(|| RpcError::about(ErrorKind::NoState, to_hex(&hash)))
     }
 
-    fn described(&self, hash: Hash, stored: &StoredHeader) -> BlockHeader {
+    /// A header as answers show it.
+    pub(crate) fn described(&self, hash: Hash, stored: &StoredHeader) -> BlockHeader {
         BlockHeader {
             hash: Fixed(hash),
             header: (&stored.header).into(),

@@ -1,4 +1,4 @@
-//! A connection that ends when nothing goes either way for too long.
+//! A connection: one of a bounded number, which ends when nothing goes either way for too long.
 
 use std::future::Future;
 use std::io;
@@ -8,21 +8,26 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep};
 
-/// A socket with a deadline that every byte moves.
-pub(crate) struct IdleTimeout {
+/// A socket with a deadline that every byte moves, and its place among all connections.
+#[derive(Debug)]
+pub struct Connection {
     socket: TcpStream,
     idle_max: Duration,
     deadline: Pin<Box<Sleep>>,
+    _place: OwnedSemaphorePermit,
 }
 
-impl IdleTimeout {
-    pub(crate) fn new(socket: TcpStream, idle_max: Duration) -> Self {
-        IdleTimeout {
+impl Connection {
+    /// The connection of a socket, which may be silent for `idle_max`.
+    pub fn new(socket: TcpStream, idle_max: Duration, place: OwnedSemaphorePermit) -> Self {
+        Connection {
             socket,
             idle_max,
             deadline: Box::pin(sleep(idle_max)),
+            _place: place,
         }
     }
 
@@ -41,7 +46,7 @@ impl IdleTimeout {
     }
 }
 
-impl AsyncRead for IdleTimeout {
+impl AsyncRead for Connection {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -53,7 +58,7 @@ impl AsyncRead for IdleTimeout {
     }
 }
 
-impl AsyncWrite for IdleTimeout {
+impl AsyncWrite for Connection {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
