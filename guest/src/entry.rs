@@ -35,7 +35,7 @@ const NAME_MAX: usize = 51;
 /// What the transpiler reads from `.jar.endpoints`; 64 bytes.
 #[repr(C)]
 pub struct Descriptor {
-    entry: extern "C" fn(u64, u64, u64, u64) -> u64,
+    entry: extern "C-unwind" fn(u64, u64, u64, u64) -> u64,
     version: u8,
     index: u8,
     role: u8,
@@ -51,7 +51,7 @@ impl Descriptor {
     ///
     /// At compile time, if the name is too long.
     pub const fn new(
-        entry: extern "C" fn(u64, u64, u64, u64) -> u64,
+        entry: extern "C-unwind" fn(u64, u64, u64, u64) -> u64,
         index: u8,
         role: u8,
         order: u8,

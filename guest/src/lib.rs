@@ -2,7 +2,7 @@
 //!
 //! A chain is a module under [`chain`]; its functions become the Image's endpoints:
 //!
-//! ```ignore
+//! ```
 //! #[jar_guest::chain]
 //! mod counter {
 //!     use jar_guest::Value;
@@ -11,7 +11,11 @@
 //!     #[genesis]
 //!     fn init(start: u64) { COUNT.set(&start); }
 //!     #[transact(order = 1)]
-//!     fn bump(by: u64) -> Result<u64, u64> { .. }
+//!     fn bump(by: u64) -> Result<u64, u64> {
+//!         let count = get().checked_add(by).ok_or(1u64)?;
+//!         COUNT.set(&count);
+//!         Ok(count)
+//!     }
 //!     #[view]
 //!     fn get() -> u64 { COUNT.get().unwrap_or_default() }
 //! }

@@ -151,6 +151,21 @@ pub(crate) enum Inst {
     Trap,
 }
 
+impl Cond {
+    /// The condition of a branch's `funct3`.
+    fn of(funct3: u32) -> Option<Cond> {
+        Some(match funct3 {
+            0 => Cond::Eq,
+            1 => Cond::Ne,
+            4 => Cond::Lt,
+            5 => Cond::Ge,
+            6 => Cond::Ltu,
+            7 => Cond::Geu,
+            _ => return None,
+        })
+    }
+}
+
 impl Inst {
     /// Decodes one 32-bit instruction; `None` for what `rv64em` + Zba, Zbb, Zbs doesn't have.
     pub(crate) fn decode(word: u32) -> Option<Inst> {
@@ -178,15 +193,7 @@ impl Inst {
                 offset: imm_i,
             },
             0x63 => {
-                let cond = match funct3 {
-                    0 => Cond::Eq,
-                    1 => Cond::Ne,
-                    4 => Cond::Lt,
-                    5 => Cond::Ge,
-                    6 => Cond::Ltu,
-                    7 => Cond::Geu,
-                    _ => return None,
-                };
+                let cond = Cond::of(funct3)?;
                 Inst::Branch {
                     cond,
                     a: rs1,
@@ -229,21 +236,17 @@ impl Inst {
                 a: rs1,
                 b: Rhs::Reg(rs2),
             },
-            0x3b => {
-                if word >> 25 == 0x04 && funct3 == 4 && rs2.0 == 0 {
-                    return Some(Inst::Unary {
-                        op: Unary::ZextH,
-                        rd,
-                        a: rs1,
-                    });
-                }
-                Inst::Alu {
-                    op: decode_op_32(word >> 25, funct3)?,
-                    rd,
-                    a: rs1,
-                    b: Rhs::Reg(rs2),
-                }
-            }
+            0x3b if word >> 25 == 0x04 && funct3 == 4 && rs2.0 == 0 => Inst::Unary {
+                op: Unary::ZextH,
+                rd,
+                a: rs1,
+            },
+            0x3b => Inst::Alu {
+                op: decode_op_32(word >> 25, funct3)?,
+                rd,
+                a: rs1,
+                b: Rhs::Reg(rs2),
+            },
             0x0f if funct3 == 0 => Inst::Fence,
             0x73 => match word {
                 0x0000_0073 => Inst::Ecall,

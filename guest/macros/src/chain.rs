@@ -208,7 +208,7 @@ fn entry(endpoint: &Endpoint, all: &[Endpoint]) -> Result<TokenStream> {
         }
     };
     Ok(quote! {
-        pub extern "C" fn #name(phase: u64, second: u64, third: u64, fourth: u64) -> u64 {
+        pub extern "C-unwind" fn #name(phase: u64, second: u64, third: u64, fourth: u64) -> u64 {
             #[allow(unused_imports)]
             use super::*;
             #body

@@ -131,3 +131,108 @@ mod token {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use jar_guest::codec::{Decode, Encode};
+    use jar_guest::{BlockInfo, Scope, host};
+    use jar_token_api::{Config, Error, PublicKey, Transfer};
+
+    use crate::token::endpoints;
+
+    const ALICE: PublicKey = [1; 32];
+    const BOB: PublicKey = [2; 32];
+
+    fn call<T: Decode>(
+        endpoint: extern "C-unwind" fn(u64, u64, u64, u64) -> u64,
+        payload: impl Encode,
+    ) -> Result<Option<T>, Option<Error>> {
+        host::with(|world| world.set_payload(&payload.encode()));
+        match endpoint(0, 0, 0, 0) {
+            0 => {
+                let result: Option<Vec<u8>> = host::with(|world| world.take_result());
+                Ok(result.and_then(|bytes| T::decode(&mut &bytes[..]).ok()))
+            }
+            code => Err(Error::from_code(code)),
+        }
+    }
+
+    fn start(validators: Vec<PublicKey>) {
+        host::reset();
+        let config = Config {
+            validators,
+            balances: vec![(ALICE, 100)],
+        };
+        call::<()>(endpoints::init, config).unwrap();
+    }
+
+    fn sign(transfer: &Transfer) {
+        let entry = (transfer.from, Scope::Direct, transfer.signed_blob());
+        host::with(|world| world.attestations.push(entry));
+    }
+
+    #[test]
+    fn a_transfer_takes_its_signature_before_it_is_judged() {
+        start(vec![]);
+        let transfer = Transfer {
+            from: ALICE,
+            to: BOB,
+            amount: 500,
+            nonce: 0,
+        };
+        sign(&transfer);
+        assert_eq!(
+            call::<()>(endpoints::transfer, transfer),
+            Err(Some(Error::Overdraft))
+        );
+        assert!(host::with(|world| world.attestations.is_empty()));
+        assert_eq!(call::<u64>(endpoints::nonce, ALICE), Ok(Some(0)));
+    }
+
+    #[test]
+    fn balances_and_nonces_follow_transfers() {
+        start(vec![]);
+        for (nonce, amount) in [(0, 30), (1, 70)] {
+            let transfer = Transfer {
+                from: ALICE,
+                to: BOB,
+                amount,
+                nonce,
+            };
+            sign(&transfer);
+            assert_eq!(call::<()>(endpoints::transfer, transfer), Ok(Some(())));
+        }
+        assert_eq!(call::<u64>(endpoints::balance, ALICE), Ok(Some(0)));
+        assert_eq!(call::<u64>(endpoints::balance, BOB), Ok(Some(100)));
+        let again = Transfer {
+            from: ALICE,
+            to: BOB,
+            amount: 0,
+            nonce: 1,
+        };
+        sign(&again);
+        assert_eq!(
+            call::<()>(endpoints::transfer, again),
+            Err(Some(Error::Replay))
+        );
+    }
+
+    #[test]
+    fn a_block_needs_the_seal_of_its_author() {
+        let block = BlockInfo {
+            genesis: [0; 32],
+            parent: [0; 32],
+            height: 4,
+            slot: 3,
+            time_ms: 0,
+        };
+        start(vec![ALICE, BOB]);
+        host::with(|world| world.block = Some(block));
+        assert!(std::panic::catch_unwind(|| endpoints::begin(0, 0, 0, 0)).is_err());
+        host::with(|world| world.attestations.push((BOB, Scope::Seal, vec![])));
+        assert_eq!(endpoints::begin(0, 0, 0, 0), 0);
+        assert_eq!(host::with(|world| world.score), Some(4));
+    }
+}
