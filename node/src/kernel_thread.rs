@@ -19,7 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tracing::{debug, error, info, trace, warn};
 
 use crate::clock::now_ms;
-use crate::metrics::{Metrics, signed};
+use crate::metrics::{Metrics, NOT_AUTHOR, signed};
 use crate::tracker::Tracker;
 
 /// Requests waiting for the kernel.
@@ -336,21 +336,16 @@ impl Worker {
             }
             Err(AdvanceError::Kernel(error)) => return Err(fatal(error, slot)),
             Err(AdvanceError::NotAuthor) => {
-                self.build_failed("not_author");
+                self.shared.metrics.build_failed(NOT_AUTHOR);
                 debug!(target: "chain", slot, "the slot is another author's");
             }
             Err(error) => {
-                self.build_failed("invalid");
+                self.shared.metrics.build_failed("invalid");
                 warn!(target: "chain", slot, %error, "no block was built");
             }
         }
         self.show_pending();
         Ok(())
-    }
-
-    fn build_failed(&self, reason: &str) {
-        let failed = &self.shared.metrics.builds_failed;
-        failed.with_label_values(&[reason]).inc();
     }
 
     fn advanced(&mut self, advanced: &Advanced, took: Duration) {
@@ -396,4 +391,89 @@ impl Worker {
 
 fn fatal(error: KernelError, slot: u64) -> anyhow::Error {
     anyhow::Error::new(error).context(format!("while building the block of slot {slot}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jar_kernel::local::Sink;
+    use jar_kernel::signer::Signer;
+    use jar_kernel::{Genesis, Params};
+    use jar_sim::{CrashAt, CrashStore};
+    use parity_scale_codec::Encode;
+
+    /// The counter chain, which anybody may build: its slots are long past, so that one is built
+    /// at once.
+    fn start(store: Arc<CrashStore>, sink: Sink) -> (KernelThread, Ended) {
+        let image = concat!(env!("CARGO_MANIFEST_DIR"), "/../chain-specs/counter.image");
+        let genesis = Genesis {
+            params: Params::default(),
+            image: std::fs::read(image).expect("the Image"),
+            slot_ms: 1000,
+            time_ms: 0,
+            payload: 0u64.encode(),
+        };
+        let hardware = LocalHardware::new(store, Signer::without_keys(), sink, Box::new(|| false));
+        let engine = jar_pvm::engine(jar_pvm::EngineKind::Auto).expect("an engine");
+        let kernel = Kernel::open(Arc::new(hardware), &genesis, engine).expect("a chain");
+        let schedule = Schedule {
+            genesis_time_ms: 0,
+            slot_ms: 1000,
+            builds: true,
+        };
+        let metrics = Metrics::new("test", "jar-dev").expect("good names");
+        let shared = Arc::new(Shared::new(metrics));
+        KernelThread::start(kernel, schedule, shared).expect("a thread")
+    }
+
+    #[tokio::test]
+    async fn trouble_with_the_store_ends_the_thread_with_an_error() {
+        let store = Arc::new(CrashStore::default());
+        let opened = store.clone();
+        let crash = move |notice| {
+            if let Notice::Trace(Trace::Head { .. }) = notice {
+                opened.crash_next(CrashAt::BeforeCommit);
+            }
+        };
+        let (thread, mut ended) = start(store, Box::new(crash));
+        ended.wait().await;
+        let error = ended.outcome().expect_err("an error");
+        let text = format!("{error:#}");
+        assert!(
+            text.contains("while building") && text.contains("killed"),
+            "{text}"
+        );
+        let answer = thread.dispatch(0, Event::default()).await;
+        assert_eq!(
+            answer.expect_err("no kernel").kind(),
+            ErrorKind::ShuttingDown
+        );
+    }
+
+    #[tokio::test]
+    async fn a_panic_ends_the_thread_with_an_error() {
+        let store = Arc::new(CrashStore::default());
+        let panics = |notice| {
+            if let Notice::Trace(Trace::Head { height: 1, .. }) = notice {
+                panic!("a bug");
+            }
+        };
+        let (_thread, mut ended) = start(store, Box::new(panics));
+        ended.wait().await;
+        let error = ended.outcome().expect_err("an error");
+        assert_eq!(error.to_string(), "the kernel panicked: a bug");
+    }
+
+    #[tokio::test]
+    async fn it_stops_when_told() {
+        let (thread, mut ended) = start(Arc::default(), Box::new(|_| {}));
+        let mut published = thread.published().clone();
+        let head = published
+            .wait_for(|published| published.head.header.height > 0)
+            .await;
+        drop(head.expect("a block"));
+        thread.stop();
+        ended.wait().await;
+        ended.outcome().expect("a good end");
+    }
 }

@@ -14,6 +14,9 @@ const SECONDS: [f64; 12] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0,
 ];
 
+/// Why nothing was built in a slot of another author.
+pub const NOT_AUTHOR: &str = "not_author";
+
 /// Every metric.
 #[derive(Debug)]
 pub struct Metrics {
@@ -39,7 +42,7 @@ pub struct Metrics {
     /// Time from deciding to build a block to its commit.
     pub build_seconds: Histogram,
     /// Builds that came to nothing, by reason.
-    pub builds_failed: IntCounterVec,
+    builds_failed: IntCounterVec,
     /// Events accepted.
     pub accepted: IntCounter,
     /// Events refused, by reason.
@@ -176,6 +179,16 @@ impl Metrics {
             Refusal::Kernel(_) => "internal",
         };
         self.refused.with_label_values(&[reason]).inc();
+    }
+
+    /// Counts a build that came to nothing.
+    pub fn build_failed(&self, reason: &str) {
+        self.builds_failed.with_label_values(&[reason]).inc();
+    }
+
+    /// How many slots were another author's.
+    pub fn not_author(&self) -> u64 {
+        self.builds_failed.with_label_values(&[NOT_AUTHOR]).get()
     }
 
     /// All of them, in the text format.

@@ -45,7 +45,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
         &data_dir,
         &jar_storage::Options::default(),
     )?);
-    let builds = !seeds.is_empty() || spec.is_dev();
+    let signs = !seeds.is_empty();
     let signer = Signer::new(seeds, store.as_ref())?;
     let metrics = Metrics::new(engine.name(), &spec.file.chain_id)?;
     let shared = Arc::new(Shared::new(metrics));
@@ -61,7 +61,7 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
         .enable_all()
         .thread_name("node")
         .build()?;
-    let outcome = runtime.block_on(serve(settings, &spec, kernel, shared, builds));
+    let outcome = runtime.block_on(serve(settings, &spec, kernel, shared, signs));
     // Reads that still run are not waited for: the store is only read.
     runtime.shutdown_timeout(Duration::from_millis(200));
     outcome
@@ -110,7 +110,7 @@ async fn serve(
     spec: &Spec,
     kernel: Kernel<LocalHardware>,
     shared: Arc<Shared>,
-    builds: bool,
+    signs: bool,
 ) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -119,10 +119,11 @@ async fn serve(
     let schedule = Schedule {
         genesis_time_ms: chain.genesis_time_ms(),
         slot_ms: chain.slot_ms(),
-        builds,
+        // Where the chain names no author, any node of a development chain may build.
+        builds: signs || spec.is_dev(),
     };
     let (thread, mut ended) = KernelThread::start(kernel, schedule, shared.clone())?;
-    let node = Arc::new(Node::new(chain, thread, shared, spec, builds));
+    let node = Arc::new(Node::new(chain, thread, shared, spec, signs));
     let (stop_pages, pages_stopped) = watch::channel(false);
     let started = listen(settings, &node, pages_stopped).await;
     let server = match started {

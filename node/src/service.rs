@@ -26,17 +26,17 @@ pub struct Node {
     kernel: KernelThread,
     shared: Arc<Shared>,
     names: SpecNames,
-    builds: bool,
+    signs: bool,
 }
 
 impl Node {
-    /// The node of these parts.
+    /// The node of these parts; `signs` says whether it holds a validator's key.
     pub fn new(
         chain: Arc<Chain>,
         kernel: KernelThread,
         shared: Arc<Shared>,
         spec: &Spec,
-        builds: bool,
+        signs: bool,
     ) -> Self {
         Node {
             chain,
@@ -48,7 +48,7 @@ impl Node {
                 image_id: spec.file.image_id.0,
                 genesis_payload: spec.genesis.payload.clone(),
             },
-            builds,
+            signs,
         }
     }
 
@@ -70,10 +70,14 @@ impl Node {
             return Some(("stopping", "the node is stopping".into()));
         }
         if head_age_ms > self.stalled_ms() {
-            let mut reason = format!("no new block for {} s", head_age_ms / 1000);
-            if !self.builds {
-                reason.push_str(": this node signs for no validator");
-            }
+            let why = if !self.signs {
+                ": this node signs for no validator"
+            } else if self.shared.metrics.not_author() > 0 {
+                ": the chain names authors that this node does not sign for"
+            } else {
+                ""
+            };
+            let reason = format!("no new block for {} s{why}", head_age_ms / 1000);
             return Some(("stalled", reason));
         }
         (height == 0).then(|| ("starting", "no block yet".into()))

@@ -53,6 +53,28 @@ fn built_in_chains_are_those_of_the_repository() {
     assert_eq!(built_in, file);
 }
 
+/// `JAR_BLESS=1` writes the id anew, after the Image was built anew.
+#[test]
+fn specs_name_their_images() {
+    let path = root().join("chain-specs/dev.json");
+    let text = std::fs::read_to_string(&path).expect("read");
+    let spec: Value = serde_json::from_str(&text).expect("JSON");
+    let image = root()
+        .join("chain-specs")
+        .join(spec["image"].as_str().expect("a name"));
+    let summary = json_of(&["image", "inspect", image.to_str().expect("UTF-8"), "--json"]);
+    let (named, id) = (spec["image_id"].as_str(), summary["id"].as_str());
+    let (named, id) = (named.expect("an id"), id.expect("an id"));
+    if std::env::var_os("JAR_BLESS").is_some() {
+        std::fs::write(&path, text.replace(named, id)).expect("written");
+    } else {
+        assert_eq!(
+            named, id,
+            "the Image was built anew: run this with JAR_BLESS=1"
+        );
+    }
+}
+
 #[test]
 fn images_are_shown() {
     let image = root().join("chain-specs/token.image");

@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Chain, failure_of, run, stderr};
+use jar_token_client::api::Transfer;
+use jar_token_client::{TokenClient, Wallet};
+
+use crate::harness::{Chain, failure_of, run, runtime, stderr};
 
 #[test]
 fn a_second_instance_is_refused() {
@@ -146,6 +149,48 @@ fn signals_stop_it_in_time() {
         assert!(started.elapsed() < Duration::from_secs(5));
         node.logged("stopped");
     }
+}
+
+#[test]
+fn a_busy_node_stops_in_time() {
+    let chain = Chain::new();
+    let mut node = chain.start("data");
+    let (url, alice) = (node.url(), Wallet::development("alice"));
+    let (busy, is_busy) = std::sync::mpsc::channel();
+    let submitting = std::thread::spawn(move || {
+        runtime().block_on(async {
+            let client = TokenClient::connect(&url).await.expect("a node");
+            for nonce in 0..4000 {
+                let transfer = Transfer {
+                    from: alice.public_key(),
+                    to: [7; 32],
+                    amount: 1,
+                    nonce,
+                };
+                if let Err(error) = client.submit(&alice, &transfer).await {
+                    return Some(error.to_string());
+                }
+                // Whoever waits for this has gone on after the first.
+                let _ = busy.send(());
+            }
+            None
+        })
+    });
+    for _ in 0..100 {
+        is_busy.recv().expect("accepted");
+    }
+    let started = Instant::now();
+    node.signal("TERM");
+    assert!(node.end().success());
+    assert!(started.elapsed() < Duration::from_secs(5));
+    let told = submitting
+        .join()
+        .expect("no panic")
+        .expect("stopped meanwhile");
+    assert!(
+        told.contains("stopping") || told.contains("closed"),
+        "{told}"
+    );
 }
 
 #[test]
