@@ -165,9 +165,12 @@ fn arguments_value_and_scratchpad_pass() {
     assert_eq!(node.get(&[0]), None, "the chain's own is taken at the end");
 }
 
+/// A name, a body, and the fault it ends with.
+type Faulting = (&'static str, fn(&mut Asm), Fault);
+
 #[test]
 fn a_fault_undoes_what_the_callee_did_and_nothing_else() {
-    let endings: [(&str, fn(&mut Asm), Fault); 4] = [
+    let endings: [Faulting; 4] = [
         (
             "trap",
             |asm| {
@@ -387,7 +390,9 @@ fn mapped(before: Option<&[u8]>, body: impl FnOnce(&mut Asm)) -> (Node, Outcome)
 #[test]
 fn written_pages_last_and_lengths_grow_to_the_last_of_them() {
     let long: Vec<u8> = (0..20_000).map(|i| i as u8).collect();
-    let cases: [(Option<&[u8]>, &[u32], usize); 8] = [
+    // Before, the pages written, the length after.
+    type Case<'a> = (Option<&'a [u8]>, &'a [u32], usize);
+    let cases: [Case; 8] = [
         (None, &[0], 4096),
         (None, &[2], 3 * 4096),
         (Some(&long[..5000]), &[0], 5000),
@@ -509,9 +514,11 @@ fn an_operation_on_a_prefix_wins_too() {
 
 #[test]
 fn a_mapping_that_fits_no_data_refuses_the_call() {
-    let refused = vec![code(Status::WrongKind), 3];
+    let refused = [vec![code(Status::WrongKind), 3]];
     let cnode = (50, Cap::CNode(CNode::empty()));
-    let cases: [(&[u8], Option<(u8, Cap)>); 4] = [
+    // The slot mapped, and what the table holds.
+    type Case<'a> = (&'a [u8], Option<(u8, Cap)>);
+    let cases: [Case; 4] = [
         (&[50, 1], None),
         (&[50, 1], Some((50, data(b"no CNode")))),
         (&[50], Some(cnode.clone())),
@@ -524,7 +531,7 @@ fn a_mapping_that_fits_no_data_refuses_the_call() {
         callee.persist(slot, 0, 1);
         let entries: Vec<_> = entry.into_iter().collect();
         let mut node = node(&caller(), &[(CALLEE, instance(&callee, &entries))]);
-        assert_eq!(reports(&run(&mut node)), [refused.clone()], "{slot:?}");
+        assert_eq!(reports(&run(&mut node)), refused, "{slot:?}");
     }
     // An empty slot below a CNode maps as zeros.
     let mut callee = program(Role::Call, |asm| {
@@ -600,7 +607,10 @@ fn each_written_page_has_its_price_once() {
     assert_eq!(stores(&[RAM, RAM, RAM + 4096]), one + price);
     assert_eq!(stores(&[RAM, RAM + 4092, RAM + 8]), one + price, "across");
     assert_eq!(stores(&[RAM, RAM + 4096, RAM + 8192]), one + 2 * price);
-    assert_eq!(stores(&[PERSIST, PERSIST, PERSIST + 8]), one);
+    let kept = stores(&[PERSIST, PERSIST, PERSIST + 8]);
+    assert_eq!(kept, one + params.price_page_persist);
+    let two = stores(&[PERSIST, PERSIST + 4096, PERSIST + 8]);
+    assert_eq!(two, kept + price + params.price_page_persist);
     // Settling on the way, by gas_left, charges nothing twice.
     let settles = |times: usize| {
         let main = program(Role::Transact(0), |asm| {
@@ -651,9 +661,8 @@ fn persistent_pages_and_new_slots_cost_quota() {
     assert_eq!(quota(4096, TWO), exhausted);
 }
 
-/// Bodies that use up a budget, and the fault they end with.
-type Exhausting = (&'static str, fn(&mut Asm), Fault);
-const EXHAUSTING: [Exhausting; 4] = [
+/// Bodies that use up a budget.
+const EXHAUSTING: [Faulting; 4] = [
     (
         "spin",
         |asm| {
@@ -716,7 +725,8 @@ fn an_empty_budget_faults_the_whole_event() {
 #[test]
 fn written_pages_are_paid_for_however_a_call_ends() {
     let params = jar_kernel::Params::default();
-    let ends: [(fn(&mut Asm), Ending); 4] = [
+    type End = (fn(&mut Asm), Ending);
+    let ends: [End; 4] = [
         (
             |asm| {
                 asm.halt_with(0);

@@ -29,13 +29,14 @@ macro_rules! for_each_param {
             "Bytes of one log line." log_bytes = 4_096;
             "Attestations an event or a body may carry." max_attestations = 8_192;
             "Price of any host call." price_host_call = 100;
-            "Price of each key of a path." price_path_key = 1_000;
-            "Price of changing a slot, hashing at commit included." price_slot_write = 20_000;
-            "Price of each page written, hashing at commit included." price_page_write = 10_000;
+            "Price of each key of a path." price_path_key = 4_000;
+            "Price of changing a slot, hashing at commit included." price_slot_write = 25_000;
+            "Price of each page written." price_page_write = 1_000;
+            "Price of each persistent page written besides, hashing at commit included." price_page_persist = 25_000;
             "Price of each started 64 bytes copied between guest and kernel." price_copy_64 = 20;
-            "Price of each started 64 bytes hashed, or stored in a new Data." price_hash_64 = 200;
+            "Price of each started 64 bytes hashed, or stored in a new Data." price_hash_64 = 300;
             "Price of a nested call, machine included." price_call = 10_000;
-            "Price of each started 64 bytes of code at the first entry of an Image in an event." price_code_64 = 200;
+            "Price of each started 64 bytes of code at the first entry of an Image in an event; the chain's own is free." price_code_64 = 2_000;
             "Price of an attestation." price_attest = 120_000;
             "Quota of an occupied slot, besides its key." quota_slot = 128;
         }

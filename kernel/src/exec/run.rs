@@ -158,6 +158,8 @@ impl<'a> Execution<'a, '_> {
             .endpoints
             .get(&endpoint)
             .ok_or_else(|| internal("a top-level call of no endpoint"))?;
+        // The chain's own Image is prepared on every node: its code costs nothing.
+        self.entered.insert(program.loaded.handle.id());
         let price = self.entry_price(&program);
         if gas < price {
             // All is spent, so that no block holds more calls than its gas can start.
@@ -289,15 +291,21 @@ impl<'a> Execution<'a, '_> {
 
     /// Pays for the pages written since the last settlement.
     pub fn settle(&mut self) -> Result<(), Stop> {
-        let price = self.env.params.price_page_write;
-        let (pages, persistent) = self.top().settle();
-        let price = pages.saturating_mul(price);
+        let (price, persistent) = self.unsettled_price();
         if self.machine().gas() < price {
             // The pages are written already: what is left goes for them.
             self.machine().set_gas(0);
         }
         self.charge(price)?;
         self.charge_quota(persistent * u64::from(jar_pvm::PAGE_SIZE))
+    }
+
+    /// Price of the pages written since the last settlement, and how many are persistent.
+    fn unsettled_price(&mut self) -> (u64, u64) {
+        let (pages, persistent) = self.top().settle();
+        let params = &self.env.params;
+        let price = pages * params.price_page_write + persistent * params.price_page_persist;
+        (price, persistent)
     }
 
     /// Ends the running frame by a halt.
@@ -357,8 +365,7 @@ impl<'a> Execution<'a, '_> {
     /// Ends the whole call: its budget is gone, and no frame may go on. The pages that the
     /// running frame wrote are paid for as far as the gas reaches.
     fn exhaust(&mut self, fault: Fault) -> Root {
-        let (pages, _) = self.top().settle();
-        let price = pages.saturating_mul(self.env.params.price_page_write);
+        let (price, _) = self.unsettled_price();
         Root::Faulted(fault, self.machine().gas().saturating_sub(price))
     }
 

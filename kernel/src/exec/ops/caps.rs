@@ -77,7 +77,8 @@ impl Execution<'_, '_> {
 
     pub(super) fn next_key(&mut self, args: [u64; 6]) -> Result<Flow, Stop> {
         let path = self.path(args[0]);
-        self.charge(self.walk_price(&[&path]) + self.env.params.price_path_key)?;
+        // Looking for a key's successor takes about as much as three steps of a path.
+        self.charge(self.walk_price(&[&path]) + 3 * self.env.params.price_path_key)?;
         let (address, out) = (pointer(args[1]), pointer(args[3]));
         let len = length(args[2])? as usize;
         self.check_memory(out, Key::LEN_MAX as u32, Access::ReadWrite)?;

@@ -16,7 +16,8 @@ impl Execution<'_, '_> {
             _ => None,
         };
         let params = &self.env.params;
-        let mut price = self.walk_price(&[&path]) + 3 * params.price_slot_write;
+        // The callee's slot is replaced when it returns.
+        let mut price = self.walk_price(&[&path]) + params.price_slot_write;
         price += program.as_ref().map_or(0, |p| self.entry_price(p));
         self.settle()?;
         self.charge(price)?;
