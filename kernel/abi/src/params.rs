@@ -36,7 +36,7 @@ macro_rules! for_each_param {
             "Price of each started 64 bytes copied between guest and kernel." price_copy_64 = 20;
             "Price of each started 64 bytes hashed, or stored in a new Data." price_hash_64 = 300;
             "Price of a nested call, machine included." price_call = 10_000;
-            "Price of each started 64 bytes of code at the first entry of an Image in an event; the chain's own is free." price_code_64 = 2_000;
+            "Price of each started 64 bytes of code at the first entry of an Image in an event; the chain's own is free." price_code_64 = 3_000;
             "Price of an attestation." price_attest = 120_000;
             "Quota of an occupied slot, besides its key." quota_slot = 128;
         }
