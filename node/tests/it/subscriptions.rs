@@ -1,5 +1,7 @@
 //! Blocks and events as they come, over WebSocket.
 
+use std::sync::Arc;
+
 use jar_rpc::api::{ChainApiClient, EventApiClient};
 use jar_rpc::params::Param;
 use jar_rpc::types::{EventState, Fixed, HeadItem, Number};
@@ -120,5 +122,28 @@ fn an_event_is_followed_into_its_block() {
             EventState::Pending => assert_eq!(next().await, EventState::Included),
             state => assert_eq!(state, EventState::Included),
         }
+    });
+}
+
+#[test]
+fn many_calls_on_one_connection_are_all_answered() {
+    const CALLS: usize = 1000;
+    let chain = Chain::new();
+    let node = chain.start("data");
+    runtime().block_on(async {
+        let client = Arc::new(client(&node).await);
+        let mut calls = tokio::task::JoinSet::new();
+        for _ in 0..CALLS {
+            let client = client.clone();
+            calls.spawn(async move { client.spec().await.map(|spec| spec.chain_id) });
+        }
+        let answers = tokio::time::timeout(PATIENCE, calls.join_all()).await;
+        let answers = answers.expect("in time");
+        assert_eq!(answers.len(), CALLS);
+        assert!(
+            answers
+                .into_iter()
+                .all(|id| id.expect("an answer") == "jar-dev")
+        );
     });
 }

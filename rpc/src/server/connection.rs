@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,12 +12,15 @@ use tokio::net::TcpStream;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep, sleep};
 
+use super::flow::Flow;
+
 /// A socket with a deadline that every byte moves, and its place among all connections.
 #[derive(Debug)]
 pub struct Connection {
     socket: TcpStream,
     idle_max: Duration,
     deadline: Pin<Box<Sleep>>,
+    flow: Arc<Flow>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -27,8 +31,14 @@ impl Connection {
             socket,
             idle_max,
             deadline: Box::pin(sleep(idle_max)),
+            flow: Arc::default(),
             _place: place,
         }
+    }
+
+    /// What is under way on this connection.
+    pub(crate) fn flow(&self) -> &Arc<Flow> {
+        &self.flow
     }
 
     fn moved<T>(&mut self, poll: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
@@ -53,7 +63,10 @@ impl AsyncRead for Connection {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let poll = Pin::new(&mut this.socket).poll_read(cx, buf);
+        let poll = match this.flow.poll_open(cx) {
+            true => Pin::new(&mut this.socket).poll_read(cx, buf),
+            false => Poll::Pending,
+        };
         this.moved(poll, cx)
     }
 }
@@ -66,6 +79,9 @@ impl AsyncWrite for Connection {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let poll = Pin::new(&mut this.socket).poll_write(cx, bytes);
+        if let Poll::Ready(Ok(written)) = poll {
+            this.flow.wrote(written);
+        }
         this.moved(poll, cx)
     }
 

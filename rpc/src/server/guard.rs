@@ -2,28 +2,21 @@
 //! count of calls.
 
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Poll};
 use std::time::Instant;
 
-use http_body::Body as _;
-use http_body_util::BodyExt;
-use jsonrpsee::core::BoxError;
 use jsonrpsee::core::JsonRawValue;
 use jsonrpsee::core::server::BatchResponseBuilder;
 use jsonrpsee::server::middleware::rpc::{Batch, BatchEntry, Notification, Request, RpcServiceT};
-use jsonrpsee::server::{HttpBody, HttpRequest, HttpResponse, MethodResponse};
+use jsonrpsee::server::{Extensions, MethodResponse};
 use jsonrpsee::types::{ErrorObjectOwned, Id};
 use serde_json::Value;
 
 use super::Context;
+use super::flow::{Call, Flow};
 use crate::backend::Backend;
 use crate::errors::{ErrorKind, RpcError, decorated};
 use crate::methods::{Kind, MethodInfo};
-
-/// Errors of the transport are shorter than this; longer bodies are left alone.
-const ERROR_BODY_MAX: u64 = 4096;
 
 /// Puts a [`Guard`] before a service.
 #[derive(Clone)]
@@ -77,6 +70,7 @@ where
     fn call<'a>(&self, request: Request<'a>) -> impl Future<Output = MethodResponse> + Send + 'a {
         let Guard { service, layer } = self.clone();
         async move {
+            let under_way = UnderWay::begin(request.extensions());
             let started = Instant::now();
             let method = MethodInfo::find(request.method_name());
             let id = request.id.clone().into_owned();
@@ -88,6 +82,7 @@ where
             layer
                 .backend
                 .called(label, response.as_error_code(), started.elapsed());
+            under_way.answer(&response);
             response
         }
     }
@@ -95,11 +90,19 @@ where
     fn batch<'a>(&self, batch: Batch<'a>) -> impl Future<Output = MethodResponse> + Send + 'a {
         let guard = self.clone();
         async move {
+            let under_way = match batch.iter().flatten().next() {
+                Some(entry) => UnderWay::begin(entry.extensions()),
+                None => UnderWay(None),
+            };
             let mut responses = BatchResponseBuilder::new_with_limit(guard.layer.response_bytes);
             let mut notified = false;
             for entry in batch {
                 let response = match entry {
-                    Ok(BatchEntry::Call(request)) => guard.call(request).await,
+                    Ok(BatchEntry::Call(mut request)) => {
+                        // The batch is under way as a whole.
+                        request.extensions_mut().remove::<Arc<Flow>>();
+                        guard.call(request).await
+                    }
                     Ok(BatchEntry::Notification(notification)) => {
                         notified = true;
                         guard.notification(notification).await;
@@ -116,10 +119,11 @@ where
                 }
             }
             if responses.is_empty() && notified {
-                MethodResponse::notification()
-            } else {
-                MethodResponse::from_batch(responses.finish())
+                return MethodResponse::notification();
             }
+            let response = MethodResponse::from_batch(responses.finish());
+            under_way.answer(&response);
+            response
         }
     }
 
@@ -128,6 +132,23 @@ where
         notification: Notification<'a>,
     ) -> impl Future<Output = MethodResponse> + Send + 'a {
         self.service.notification(notification)
+    }
+}
+
+/// A call or a batch of a WebSocket, under way on its connection.
+struct UnderWay(Option<(Arc<Flow>, Call)>);
+
+impl UnderWay {
+    fn begin(extensions: &Extensions) -> Self {
+        let flow = extensions.get::<Arc<Flow>>();
+        UnderWay(flow.map(|flow| (flow.clone(), flow.begin())))
+    }
+
+    /// It ends, and its answer waits to be written.
+    fn answer(self, response: &MethodResponse) {
+        if let Some((flow, _call)) = self.0 {
+            flow.owe(response.as_json().get().len());
+        }
     }
 }
 
@@ -189,70 +210,4 @@ fn with_hint(
         Some(error) => MethodResponse::error(id, ErrorObjectOwned::from(error)),
         None => response,
     }
-}
-
-/// Puts [`Hints`] before the HTTP service.
-#[derive(Clone)]
-pub(crate) struct HintsLayer;
-
-impl<S> tower::Layer<S> for HintsLayer {
-    type Service = Hints<S>;
-
-    fn layer(&self, service: S) -> Hints<S> {
-        Hints(service)
-    }
-}
-
-/// Gives hints about what never became a call: bodies that are too large, or no JSON-RPC.
-#[derive(Clone)]
-pub(crate) struct Hints<S>(S);
-
-impl<S, B> tower::Service<HttpRequest<B>> for Hints<S>
-where
-    S: tower::Service<HttpRequest<B>, Response = HttpResponse, Error = BoxError>,
-    S::Future: Send + 'static,
-{
-    type Response = HttpResponse;
-    type Error = BoxError;
-    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, BoxError>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut TaskContext<'_>) -> Poll<Result<(), BoxError>> {
-        self.0.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: HttpRequest<B>) -> Self::Future {
-        let response = self.0.call(request);
-        Box::pin(async move { with_hints(response.await?).await })
-    }
-}
-
-async fn with_hints(response: HttpResponse) -> Result<HttpResponse, BoxError> {
-    let small = response
-        .body()
-        .size_hint()
-        .exact()
-        .is_some_and(|size| (1..=ERROR_BODY_MAX).contains(&size));
-    let is_json = response
-        .headers()
-        .get("content-type")
-        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
-    if !small || !is_json {
-        return Ok(response);
-    }
-    let (parts, body) = response.into_parts();
-    let bytes = body.collect().await?.to_bytes();
-    let body = match serde_json::from_slice(&bytes).ok().and_then(hinted) {
-        Some(answer) => HttpBody::from(answer.to_string()),
-        None => HttpBody::from(bytes.to_vec()),
-    };
-    Ok(HttpResponse::from_parts(parts, body))
-}
-
-/// The answer with a better error, if it is one of the library's errors.
-fn hinted(mut answer: Value) -> Option<Value> {
-    let error = answer.get("error")?;
-    let code = i32::try_from(error["code"].as_i64()?).ok()?;
-    let better = decorated(code, error["message"].as_str()?, error.get("data"))?;
-    answer["error"] = better.to_json();
-    Some(answer)
 }

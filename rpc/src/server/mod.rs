@@ -4,7 +4,9 @@ mod chain;
 mod connection;
 mod deliver;
 mod discover;
+mod entry;
 mod event;
+mod flow;
 mod follow;
 mod guard;
 mod pool;
@@ -32,7 +34,8 @@ use crate::api::{
 };
 use crate::backend::Backend;
 pub use connection::Connection;
-use guard::{GuardLayer, HintsLayer};
+use entry::EntryLayer;
+use guard::GuardLayer;
 use pool::Pool;
 
 /// Messages waiting to be written to one WebSocket at most, before whoever writes must wait.
@@ -175,7 +178,6 @@ async fn accept(listener: TcpListener, context: Arc<Context>, stop: StopHandle) 
     let guard = GuardLayer::new(&context);
     let builder = ServerBuilder::with_config(config(&context.limits))
         .set_rpc_middleware(RpcServiceBuilder::new().layer(guard))
-        .set_http_middleware(tower::ServiceBuilder::new().layer(HintsLayer))
         .to_service_builder();
     let stopped = stop.clone().shutdown();
     tokio::pin!(stopped);
@@ -196,11 +198,15 @@ async fn accept(listener: TcpListener, context: Arc<Context>, stop: StopHandle) 
             tokio::spawn(turn_away(socket));
             continue;
         };
-        let service = builder.clone().build(methods.clone(), stop.clone());
+        let _ = socket.set_nodelay(true);
+        let socket = Connection::new(socket, IDLE_MAX, place);
+        let entry = EntryLayer::new(socket.flow());
+        let service = builder
+            .clone()
+            .set_http_middleware(tower::ServiceBuilder::new().layer(entry))
+            .build(methods.clone(), stop.clone());
         let stopped = stop.clone().shutdown();
         tokio::spawn(async move {
-            let _ = socket.set_nodelay(true);
-            let socket = Connection::new(socket, IDLE_MAX, place);
             if let Err(error) = serve_with_graceful_shutdown(socket, service, stopped).await {
                 tracing::debug!(target: "rpc", %error, "connection ended");
             }
