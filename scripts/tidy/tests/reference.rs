@@ -2,8 +2,10 @@
 
 use jar_abi::{CallStatus, Fault, HashAlgorithm, HostCall, Kind, Phase, SlotItemKind, Status};
 use jar_isa::{Latency, Opcode, Slots, Units};
-use jar_tidy::check_generated as check;
+use jar_tidy::{check_generated as check, read, root};
+use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::path::Path;
 
 #[test]
 fn host_calls() {
@@ -165,4 +167,51 @@ fn rpc_errors() {
         "rpc-errors",
         &jar_rpc::error_table_markdown(),
     );
+}
+
+/// Fails unless docs/node.md names every one of these in code spans.
+fn assert_described(what: &str, names: &BTreeSet<&str>) {
+    assert!(names.len() > 5, "{what} are found in the source: {names:?}");
+    let text = read(&root(), Path::new("docs/node.md"));
+    let missing: Vec<_> = names
+        .iter()
+        .filter(|name| {
+            let described = |end| text.contains(&format!("`{name}{end}"));
+            !["`", "{", " "].into_iter().any(described)
+        })
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "docs/node.md does not describe these {what}: {missing:?}"
+    );
+}
+
+#[test]
+fn metrics_are_described() {
+    let source = read(&root(), Path::new("node/src/metrics.rs"));
+    let (source, _) = source.split_once("#[cfg(test)]").expect("it has tests");
+    let names = source
+        .split('"')
+        .filter(|text| text.starts_with("jar_") || text.starts_with("process_"));
+    assert_described("metrics", &names.collect());
+}
+
+#[test]
+fn settings_are_described() {
+    let source = read(&root(), Path::new("node/src/config.rs"));
+    let (_, defaults) = source
+        .split_once("const DEFAULTS")
+        .expect("the table is there");
+    let (defaults, _) = defaults.split_once("];").expect("the table ends");
+    let rows = defaults
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("(\""));
+    let names: Vec<String> = rows
+        .filter_map(|row| row.split_once('"'))
+        .map(|(name, _)| match name.starts_with("rpc_max") {
+            true => name.to_string(),
+            false => format!("--{}", name.replace('_', "-")),
+        })
+        .collect();
+    assert_described("settings", &names.iter().map(String::as_str).collect());
 }
