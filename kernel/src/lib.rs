@@ -4,6 +4,7 @@
 //! that comes through [`Hardware`]. Three kinds of trouble are never mixed: a status code for
 //! the guest, a fault of the guest, a [`KernelError`] of the node.
 
+mod answers;
 pub mod block;
 mod chain;
 mod dispatch;
@@ -21,6 +22,7 @@ mod signatures;
 pub mod signer;
 mod walk;
 
+pub use answers::{Accepted, Advance, AdvanceError, Advanced, Refusal};
 pub use chain::{Chain, EndpointInfo, ProofStep, ReadError, State, StateProof, ViewOutcome};
 pub use error::{KernelError, hex};
 pub use hardware::{
@@ -28,7 +30,7 @@ pub use hardware::{
     Watermark,
 };
 pub use jar_cap::image::Role;
-pub use kernel::{Accepted, Advance, AdvanceError, Advanced, Kernel, Refusal, decode_block};
+pub use kernel::{Kernel, decode_block};
 pub use natives::GENESIS_NATIVES;
 pub use params::{Genesis, Params, UnknownParam};
 pub use signatures::{SignatureCheck, verify_batch};

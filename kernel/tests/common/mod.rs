@@ -2,6 +2,7 @@
 #![allow(dead_code, unused_imports)]
 
 pub mod asm;
+pub mod calls;
 pub mod chain;
 pub mod counter;
 pub mod program;

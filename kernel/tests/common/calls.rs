@@ -1,0 +1,129 @@
+//! Callers, callees, and chains that run them.
+
+use jar_abi::{Fault, HostCall as Op, Status};
+use jar_cap::image::Role;
+use jar_cap::{CNode, Cap, Data, ImageRef, Instance, MemoryStore, NativeKind};
+use jar_kernel::Genesis;
+use jar_kernel::block::{Event, Outcome};
+
+use super::asm::{A0, A1, Asm};
+use super::chain::{Node, event, genesis};
+use super::program::{Program, RAM, key};
+
+/// A name, a body, and the fault it ends with.
+pub type Faulting = (&'static str, fn(&mut Asm), Fault);
+
+pub const CALLEE: u8 = 40;
+pub const REPORT: u32 = RAM + 0x8000;
+pub const REPORT_SLOT: u64 = 249;
+
+/// Emits registers as a record. Spoils φ7 to φ11.
+pub fn report(asm: &mut Asm, registers: &[u8]) {
+    for (index, register) in registers.iter().enumerate() {
+        asm.store(REPORT + 8 * index as u32, *register);
+    }
+    let len = 8 * registers.len() as u64;
+    asm.call(Op::MintData, &[REPORT.into(), len, REPORT_SLOT])
+        .call(Op::Emit, &[0, 0, REPORT_SLOT])
+        .call(Op::Drop, &[REPORT_SLOT]);
+}
+
+/// Records as lists of numbers.
+pub fn reports(outcome: &Outcome) -> Vec<Vec<u64>> {
+    let numbers = |data: &[u8]| {
+        data.chunks_exact(8)
+            .map(|chunk| u64::from_le_bytes(chunk.try_into().expect("8 bytes")))
+            .collect()
+    };
+    outcome.records.iter().map(|r| numbers(&r.data)).collect()
+}
+
+pub fn code(status: Status) -> u64 {
+    status as i64 as u64
+}
+
+/// An Instance of a program with entries in its table.
+pub fn instance(program: &Program, entries: &[(u8, Cap)]) -> Cap {
+    let store = MemoryStore::new();
+    let mut table = CNode::empty();
+    for (slot, cap) in entries {
+        table
+            .set(&store, &key(*slot), Some(cap.clone()))
+            .expect("in memory");
+    }
+    let image = ImageRef::new(program.build());
+    Cap::Instance(Instance::program([1; 32], image, table))
+}
+
+pub fn native(kind: NativeKind) -> Cap {
+    Cap::Instance(Instance::native(kind, Vec::new()))
+}
+
+pub fn data(bytes: &[u8]) -> Cap {
+    Cap::Data(Data::new(bytes))
+}
+
+/// A program of one endpoint.
+pub fn program(role: Role, body: impl FnOnce(&mut Asm)) -> Program {
+    let mut program = Program::new();
+    program.endpoint(0, "main", role, body);
+    program
+}
+
+/// A caller of endpoint 0 of slot 40 that reports value and status and halts with 0.
+pub fn caller() -> Program {
+    program(Role::Transact(0), |asm| {
+        asm.call(Op::Call, &[CALLEE.into(), 0]);
+        report(asm, &[A0, A1]);
+        asm.halt_with(0);
+    })
+}
+
+/// A chain that passes each event of its Dispatch endpoint 9 on to its Transact endpoint 0.
+pub fn node(program: &Program, entries: &[(u8, Cap)]) -> Node {
+    node_of(&genesis(&passing(program)), entries)
+}
+
+pub fn node_of(genesis: &Genesis, entries: &[(u8, Cap)]) -> Node {
+    Node::with_entries(genesis, &[], entries)
+}
+
+pub fn passing(program: &Program) -> Program {
+    let mut program = program.clone();
+    let none = program.data(&[0]);
+    program.endpoint(9, "submit", Role::Dispatch, |asm| {
+        asm.if_eq(A0, 1, |asm| {
+            asm.call(Op::SlotEmit, &[0, 0, 0, none, 1]);
+        })
+        .halt_with(0);
+    });
+    program
+}
+
+/// Puts an event into a block; its outcome.
+pub fn transact(node: &mut Node, event: Event) -> Outcome {
+    let accepted = node.dispatch(9, event).expect("accepted");
+    assert_eq!(accepted.transact_ids.len(), 1);
+    let advanced = node.build().expect("built");
+    let (_, index) = advanced.events[0];
+    advanced.outcomes[index as usize].clone()
+}
+
+pub fn run(node: &mut Node) -> Outcome {
+    transact(node, event([]))
+}
+
+pub fn callee_table(node: &Node) -> CNode {
+    match node.get(&[CALLEE]) {
+        Some(Cap::Instance(instance)) => instance.cnode().expect("a program").clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+pub fn callee_bytes(node: &Node, slot: u8) -> Option<Vec<u8>> {
+    let cap = callee_table(node).get(&*node.store, &key(slot));
+    match cap.expect("the store works") {
+        Some(Cap::Data(data)) => Some(data.to_vec(&*node.store, 1 << 20).expect("readable")),
+        _ => None,
+    }
+}
