@@ -10,11 +10,9 @@ use anyhow::Context;
 use jar_driver::{Driver, Effect, Input, Schedule};
 use jar_kernel::block::Event;
 use jar_kernel::local::{LocalHardware, Notice};
-use jar_kernel::{
-    Accepted, Advance, AdvanceError, Advanced, Kernel, KernelError, Refusal, Trace, hex,
-};
+use jar_kernel::{Accepted, Advance, AdvanceError, Advanced, Kernel, KernelError, Refusal, Trace};
 use jar_rpc::backend::Published;
-use jar_rpc::{ErrorKind, RpcError};
+use jar_rpc::{ErrorKind, RpcError, to_hex};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tracing::{debug, error, info, trace, warn};
 
@@ -104,12 +102,12 @@ impl Shared {
             Trace::Head { reverted, .. } => self.metrics.reverted.inc_by(reverted),
             Trace::Finalized { hash, height } => {
                 self.metrics.finalized_height.set(signed(height));
-                info!(target: "chain", height, hash = %hex(&hash), "finalized");
+                info!(target: "chain", height, hash = %to_hex(&hash), "finalized");
             }
             Trace::Dropped { id, reason } => {
                 self.metrics.dropped.inc();
                 self.tracker.dropped(&id, &reason);
-                debug!(target: "chain", id = %hex(&id), reason, "event dropped");
+                debug!(target: "chain", id = %to_hex(&id), reason, "event dropped");
             }
         }
     }
@@ -365,7 +363,7 @@ impl Worker {
                 target: "chain",
                 height = header.height,
                 slot = header.slot,
-                hash = %hex(&advanced.hash),
+                hash = %to_hex(&advanced.hash),
                 events = advanced.events.len(),
                 took_ms = took.as_millis() as u64,
                 "new head"

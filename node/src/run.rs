@@ -8,8 +8,8 @@ use anyhow::{Context, bail, ensure};
 use jar_driver::Schedule;
 use jar_kernel::local::LocalHardware;
 use jar_kernel::signer::Signer;
-use jar_kernel::{Kernel, Store, hex};
-use jar_rpc::{Backend, Limits, Server};
+use jar_kernel::{Kernel, Store};
+use jar_rpc::{Backend, Limits, Server, to_hex};
 use jar_storage::RocksStore;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -137,9 +137,9 @@ async fn serve(
     info!(
         target: "node",
         chain = spec.file.chain_id,
-        genesis = %hex(&node.chain().genesis_hash()),
+        genesis = %to_hex(&node.chain().genesis_hash()),
         height = head.header.height,
-        head = %hex(&head.hash),
+        head = %to_hex(&head.hash),
         engine = node.chain().engine_name(),
         "ready"
     );
