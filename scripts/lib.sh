@@ -27,9 +27,9 @@ rust_help() {
     cat >&2 <<MSG
 Get Rust $RUST_VERSION_MIN or newer in one of these ways, then run this script again:
 
-  curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh    # rustup, any Linux
-  rustup update stable                                              # if rustup is there
-  apt-get install rustc-web cargo-web                               # Debian 12, to run a node only
+  rustup, as https://rustup.rs says      # any Linux
+  rustup update stable                   # if rustup is there
+  apt-get install rustc-web cargo-web    # Debian 12, to run a node only
 
 rustup has what the tests and lints need as well.
 MSG

@@ -30,7 +30,15 @@ const DEFAULTS: &[(&str, &str)] = &[
 ];
 
 /// Variables of the environment that start like settings and are none.
-const OTHER_VARIABLES: &[&str] = &["config", "rpc", "vectors", "bless"];
+const OTHER_VARIABLES: &[&str] = &[
+    "config",
+    "rpc",
+    "vectors",
+    "bless",
+    "guest_rustc",
+    "guest_cargo",
+    "no_guest_toolchain",
+];
 const PREFIX: &str = "JAR";
 
 /// All settings of a node.
