@@ -275,15 +275,14 @@ fn one_kind_of_instruction_at_a_time() {
     }
 }
 
-/// Seconds at most, with two orders of magnitude to spare where the time is linear.
+/// More than linear work on these would take hours.
 #[test]
-fn hostile_programs_are_prepared_in_linear_time() {
+fn hostile_programs_are_prepared() {
     let long = |pattern: &[u8], starts: u8| {
         let len = jar_pvm::MAX_CODE_LEN;
         let code: Vec<u8> = pattern.iter().copied().cycle().take(len).collect();
         Program::new(code, vec![starts; len / 8], vec![0; 1 << 20]).unwrap()
     };
-    let time = std::time::Instant::now();
     for (pattern, starts) in [
         (&[0u8][..], 0xff),         // traps
         (&[1], 0xff),               // one-byte blocks
@@ -300,7 +299,6 @@ fn hostile_programs_are_prepared_in_linear_time() {
         let rig = Rig::new(program, GasModel::Pipeline, vec![]);
         assert!(rig.block_cost(0).is_some());
     }
-    assert!(time.elapsed().as_secs() < 60, "{:?}", time.elapsed());
     let one_block = Rig::new(long(&[3], 0xff), GasModel::Pipeline, vec![]);
     assert!(one_block.block_cost(0).unwrap() > 4 << 20);
 }
