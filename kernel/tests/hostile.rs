@@ -347,7 +347,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
     #[test]
-    fn random_programs_stay_within_bounds_and_repeat(
+    fn random_programs_stay_within_bounds_and_repeat_on_each_engine(
         own in steps(),
         callees in steps(),
         gas in select(vec![200_000u64, 700_000, 5_000_000, 50_000_000]),
@@ -355,7 +355,7 @@ proptest! {
     ) {
         let (genesis, entries) = chain(&own, &callees, gas);
         let mut node = Node::with_entries(&genesis, &[], &entries);
-        let mut other = Node::with_entries(&genesis, &[], &entries);
+        let mut other = Node::on_other_engine(&genesis, &entries);
         prop_assert_eq!(node.genesis_hash(), other.genesis_hash());
         let event = event(&payload);
         let outcome = node.simulate(0, &event);

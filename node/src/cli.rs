@@ -49,7 +49,7 @@ pub struct NodeFlags {
     /// Address of /metrics and /health, or `off` [default: 127.0.0.1:9615]
     #[arg(long, value_name = "ADDR|off")]
     pub metrics_listen: Option<String>,
-    /// What runs programs: auto, interpreter, recompiler (not supported yet) [default: auto]
+    /// What runs programs: auto, interpreter, recompiler (x86-64 Linux) [default: auto]
     #[arg(long, value_name = "ENGINE")]
     pub engine: Option<String>,
     /// How logs look: human, json [default: human]
@@ -231,7 +231,7 @@ pub enum Bench {
         /// Among how many accounts
         #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(2..=100_000))]
         accounts: u64,
-        /// What runs programs: auto, interpreter, recompiler (not supported yet)
+        /// What runs programs: auto, interpreter, recompiler (x86-64 Linux)
         #[arg(long, default_value = "auto")]
         engine: String,
         /// Answer as JSON

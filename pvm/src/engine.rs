@@ -95,14 +95,16 @@ pub trait Machine: Send {
     /// [`Machine::write`], sorted; those of eager regions left out.
     fn written_pages(&self) -> Vec<u32>;
 
-    /// The content of a page that has been touched.
+    /// The content of a page that has been touched. A page that still is as it was
+    /// at first may count as untouched.
     fn page_bytes(&self, page: u32) -> Option<&[u8; PAGE_SIZE as usize]>;
 }
 
 /// The choice of an engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum EngineKind {
-    /// The fastest this platform has.
+    /// The one that serves short calls best: the interpreter, until touching a page costs the
+    /// recompiler less.
     #[default]
     Auto,
     /// Portable.
@@ -138,6 +140,14 @@ impl fmt::Display for EngineKind {
 pub fn engine(kind: EngineKind) -> Result<Arc<dyn Engine>, Error> {
     match kind {
         EngineKind::Auto | EngineKind::Interpreter => Ok(Arc::new(Interpreter)),
-        EngineKind::Recompiler => Err(Error::EngineNotSupported("recompiler")),
+        EngineKind::Recompiler => recompiler().ok_or(Error::EngineNotSupported("recompiler")),
     }
+}
+
+/// The recompiler, where this platform has what it needs.
+fn recompiler() -> Option<Arc<dyn Engine>> {
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    return crate::recompiler::Recompiler::detect().map(|engine| Arc::new(engine) as _);
+    #[cfg(not(all(target_arch = "x86_64", target_os = "linux")))]
+    None
 }

@@ -34,8 +34,8 @@ pub enum Error {
         /// The rule it breaks.
         reason: &'static str,
     },
-    /// An engine this build or platform lacks.
-    #[error("{0}: not supported yet")]
+    /// An engine this platform lacks.
+    #[error("{0}: not supported on this platform")]
     EngineNotSupported(&'static str),
     /// A name that is no engine's.
     #[error("unknown engine {0:?}: expected auto, interpreter or recompiler")]

@@ -260,6 +260,21 @@ impl PagedMemory {
         Ok(page_ref)
     }
 
+    /// Takes a page's content, and whether it was written, from another memory
+    /// with the same map.
+    pub(crate) fn restore(&mut self, page: u32, bytes: &Page, written: bool) {
+        self.owned.push(Box::new(*bytes));
+        let mut page_ref = PageRef::owned(self.owned.len() - 1);
+        if written {
+            page_ref = PageRef(page_ref.0 | PageRef::WRITTEN);
+            let region = self.map.region_of(page);
+            if region.is_some_and(|(region, _)| !region.eager) {
+                self.written.push(page);
+            }
+        }
+        self.set_page_ref(page, page_ref);
+    }
+
     /// Keeps a source's bytes: shared when a full page, else copied.
     fn take(&mut self, bytes: Arc<[u8]>) -> Result<PageRef, PageError> {
         if bytes.len() > PAGE_LEN {

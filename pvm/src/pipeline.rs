@@ -51,7 +51,7 @@ pub(crate) struct Pipeline {
     /// for each index with any.
     finishing: [u32; WHEEL],
     returning: [u32; WHEEL],
-    occupied: u128,
+    occupied: [u64; WHEEL / 64],
 }
 
 fn slot(sequence: u32) -> usize {
@@ -88,7 +88,7 @@ impl Pipeline {
             free: ALL_UNITS,
             finishing: [0; WHEEL],
             returning: [0; WHEEL],
-            occupied: 0,
+            occupied: [0; WHEEL / 64],
         }
     }
 
@@ -154,19 +154,35 @@ impl Pipeline {
             let index = ready as usize % WHEEL;
             self.finishing[index] |= 1 << entry;
             self.returning[index] += units;
-            self.occupied |= 1 << index;
+            self.occupied[index / 64] |= 1 << (index % 64);
             starts -= 1;
         }
         starts < STARTS
     }
 
+    /// The first cycle from `next` on in which an entry finishes.
+    fn next_finish(&self, next: u32) -> u32 {
+        let index = next as usize % WHEEL;
+        let (word, bit) = (index / 64, index as u32 % 64);
+        let ahead = self.occupied[word] >> bit;
+        let other = self.occupied[word ^ 1];
+        if ahead != 0 {
+            next + ahead.trailing_zeros()
+        } else if other != 0 {
+            next + (64 - bit) + other.trailing_zeros()
+        } else {
+            // What is left lies behind `index`: a turn of the wheel ahead.
+            match self.occupied[word] {
+                0 => u32::MAX,
+                behind => next + (WHEEL as u32 - bit) + behind.trailing_zeros(),
+            }
+        }
+    }
+
     /// The first later cycle in which an entry finishes or the oldest has left.
     fn next_event(&self) -> u32 {
         let next = self.cycle + 1;
-        let finish = match self.occupied.rotate_right(next % WHEEL as u32) {
-            0 => u32::MAX,
-            bits => next + bits.trailing_zeros(),
-        };
+        let finish = self.next_finish(next);
         let retired = match self.live() {
             0 => next,
             _ => self.ready[slot(self.head)].saturating_add(2),
@@ -191,10 +207,10 @@ impl Pipeline {
             self.head += 1;
         }
         let index = self.cycle as usize % WHEEL;
-        if self.occupied >> index & 1 == 1 {
+        if self.occupied[index / 64] >> (index % 64) & 1 == 1 {
             let finished = std::mem::take(&mut self.finishing[index]);
             self.free += std::mem::take(&mut self.returning[index]);
-            self.occupied &= !(1 << index);
+            self.occupied[index / 64] &= !(1 << (index % 64));
             self.unfinished &= !finished;
             for needs in &mut self.needs {
                 *needs &= !finished;

@@ -31,6 +31,37 @@ impl Positions {
         rank
     }
 
+    /// Completes a set for [`Self::count_to`] and [`Self::select`].
+    pub fn fill(&mut self) {
+        let mut rank = 0;
+        for (word, place) in self.words.iter().zip(&mut self.ranks) {
+            *place = rank;
+            rank += word.count_ones();
+        }
+    }
+
+    /// How many addresses are at most `address`. Needs [`Self::fill`].
+    pub fn count_to(&self, address: u32) -> u32 {
+        let (index, bit) = (address as usize / 64, address % 64);
+        match self.words.get(index) {
+            None => self.len,
+            Some(word) => self.ranks[index] + (word << (63 - bit)).count_ones(),
+        }
+    }
+
+    /// The address of rank `rank`. Needs [`Self::fill`].
+    pub fn select(&self, rank: u32) -> Option<u32> {
+        if rank >= self.len {
+            return None;
+        }
+        let index = self.ranks.partition_point(|before| *before <= rank) - 1;
+        let mut word = self.words[index];
+        for _ in self.ranks[index]..rank {
+            word &= word - 1;
+        }
+        Some(index as u32 * 64 + word.trailing_zeros())
+    }
+
     /// How many addresses are smaller, if `address` is a member.
     pub fn rank(&self, address: u32) -> Option<u32> {
         let (index, bit) = (address as usize / 64, address % 64);
@@ -59,5 +90,24 @@ mod tests {
         for absent in [2, 62, 65, 198, 201, 255, 256, u32::MAX] {
             assert_eq!(positions.rank(absent), None);
         }
+    }
+
+    #[test]
+    fn filled_sets_count_and_select() {
+        let mut positions = Positions::new(400);
+        let members = [0, 1, 63, 64, 199, 390];
+        for address in members {
+            positions.push(address);
+        }
+        positions.fill();
+        for address in 0..500 {
+            let count = members.iter().filter(|member| **member <= address).count();
+            assert_eq!(positions.count_to(address), count as u32, "{address}");
+        }
+        for (rank, address) in members.into_iter().enumerate() {
+            assert_eq!(positions.select(rank as u32), Some(address));
+            assert_eq!(positions.rank(address), Some(rank as u32));
+        }
+        assert_eq!(positions.select(6), None);
     }
 }

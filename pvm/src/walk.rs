@@ -79,6 +79,7 @@ impl<'a> Walk<'a> {
 impl Iterator for Walk<'_> {
     type Item = Step;
 
+    #[inline]
     fn next(&mut self) -> Option<Step> {
         if self.done {
             return None;

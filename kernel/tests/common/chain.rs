@@ -25,6 +25,14 @@ pub fn engine() -> Arc<dyn Engine> {
     jar_pvm::engine(EngineKind::Interpreter).expect("always there")
 }
 
+/// The recompiler, or where the platform has none the interpreter again.
+pub fn other_engine() -> Arc<dyn Engine> {
+    jar_pvm::engine(EngineKind::Recompiler).unwrap_or_else(|error| {
+        println!("SKIPPED: {error}");
+        engine()
+    })
+}
+
 /// A chain of a program with the default numbers and an empty payload.
 pub fn genesis(program: &Program) -> Genesis {
     genesis_of(&program.build())
@@ -137,8 +145,26 @@ impl Node {
         Node::open(store, genesis, seeds).expect("a good chain")
     }
 
+    /// As [`Node::with_entries`], on the other engine.
+    pub fn on_other_engine(genesis: &Genesis, entries: &[(u8, Cap)]) -> Node {
+        let store = Arc::new(MemoryChainStore::new());
+        if !entries.is_empty() {
+            commit_table(&store, genesis, entries);
+        }
+        Node::open_on(other_engine(), store, genesis, &[]).expect("a good chain")
+    }
+
     /// A node on a store.
     pub fn open(
+        store: Arc<MemoryChainStore>,
+        genesis: &Genesis,
+        seeds: &[[u8; 32]],
+    ) -> Result<Node, KernelError> {
+        Node::open_on(engine(), store, genesis, seeds)
+    }
+
+    fn open_on(
+        engine: Arc<dyn Engine>,
         store: Arc<MemoryChainStore>,
         genesis: &Genesis,
         seeds: &[[u8; 32]],
@@ -153,7 +179,7 @@ impl Node {
             Box::new(move |notice| told.lock().expect("not poisoned").push(notice)),
             Box::new(move || stopped.load(Ordering::Relaxed)),
         );
-        let kernel = Kernel::open(Arc::new(hardware), genesis, engine())?;
+        let kernel = Kernel::open(Arc::new(hardware), genesis, engine)?;
         Ok(Node {
             kernel,
             store,

@@ -159,9 +159,7 @@ fn transfers_are_measured() {
     ] {
         assert!(report[name].as_f64() > Some(0.0), "{name} in {report}");
     }
-    assert!(
-        failure_of(&["bench", "transfers", "--engine", "recompiler"]).contains("not supported yet")
-    );
+    assert!(failure_of(&["bench", "transfers", "--engine", "steam"]).contains("steam"));
 }
 
 #[test]

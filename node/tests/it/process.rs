@@ -55,7 +55,6 @@ fn what_is_not_there_says_so() {
         failure_of(&arguments)
     };
     assert!(refused(&["--p2p-listen", "/ip4/0.0.0.0/tcp/0"]).contains("not supported yet"));
-    assert!(refused(&["--engine", "recompiler"]).contains("not supported yet"));
     assert!(refused(&["--engine", "steam"]).contains("steam"));
     assert!(refused(&["--dev-key", "no such name"]).contains("--dev-key"));
     assert!(refused(&["--metrics-listen", "on"]).contains("off"));

@@ -86,6 +86,7 @@ impl Instruction {
     /// Total: bytes past the end of `code` read as 0, register numbers are
     /// clamped at 12, an unknown opcode gives `trap`. The caller knows whether
     /// `pc` is an instruction start.
+    #[inline]
     pub fn decode(code: &[u8], pc: u32, skip: u32) -> Instruction {
         let bytes = window(code, pc as usize);
         let Some(opcode) = Opcode::from_byte(bytes[0]) else {

@@ -119,6 +119,22 @@ fn architectural(regs: &[u64; REGISTER_FILE]) -> &[u64; REGISTERS] {
 }
 
 impl InterpreterMachine {
+    /// Continues behind the host call at `pc`, whose block is paid.
+    pub(crate) fn set_behind_call(&mut self, pc: u32) {
+        self.set_pc(pc, true);
+        self.called = true;
+    }
+
+    /// Puts back a page of another machine with the same memory map.
+    pub(crate) fn restore_page(
+        &mut self,
+        page: u32,
+        bytes: &[u8; PAGE_SIZE as usize],
+        written: bool,
+    ) {
+        self.memory.restore(page, bytes, written);
+    }
+
     /// As [`Machine::run`], showing each instruction to `hook`. Results are the
     /// same, gas included.
     pub fn run_traced(&mut self, hook: &mut dyn Hook) -> Result<Exit, PageError> {

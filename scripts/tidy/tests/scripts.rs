@@ -53,7 +53,7 @@ fn without_rust_both_say_how_to_get_it() {
     for script in ["devnet", "test"] {
         let (success, text) = run(&machine, script);
         assert!(
-            !success && text.contains("https://sh.rustup.rs"),
+            !success && text.contains("https://rustup.rs"),
             "{script}: {text}"
         );
     }

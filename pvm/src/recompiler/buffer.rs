@@ -1,0 +1,110 @@
+//! Memory for machine code: writable while it is built, executable after, never both.
+
+use super::sys::Mapping;
+
+/// Bytes that a [`Buffer::put`] may touch behind the end.
+const SLACK: u32 = 8;
+
+/// Machine code under construction.
+pub(super) struct Buffer {
+    mapping: Mapping,
+    len: u32,
+    capacity: u32,
+}
+
+impl Buffer {
+    /// Room for `capacity` bytes; only what is used takes memory. `None` when
+    /// the address space can't be had.
+    pub fn new(capacity: usize) -> Option<Buffer> {
+        let capacity = u32::try_from(capacity).ok().filter(|c| *c < 1 << 31)?;
+        let mapping = Mapping::writable(capacity as usize + SLACK as usize)?;
+        Some(Buffer {
+            mapping,
+            len: 0,
+            capacity,
+        })
+    }
+
+    #[inline(always)]
+    pub fn len(&self) -> u32 {
+        self.len
+    }
+
+    pub fn room(&self) -> u32 {
+        self.capacity - self.len
+    }
+
+    pub fn start(&self) -> u64 {
+        self.mapping.start() as u64
+    }
+
+    /// Appends the low `len` (at most 8) bytes.
+    #[inline(always)]
+    pub fn put(&mut self, bytes: u64, len: usize) {
+        assert!(self.len <= self.capacity);
+        // SAFETY: the 8 bytes lie in the mapping, since it is SLACK longer than capacity.
+        unsafe {
+            let place = self.mapping.start().add(self.len as usize);
+            place.cast::<u64>().write_unaligned(bytes);
+        }
+        self.len += len as u32;
+    }
+
+    pub fn align(&mut self, to: u32) {
+        self.len = self.len.next_multiple_of(to);
+    }
+
+    fn bytes(&mut self) -> &mut [u8] {
+        // SAFETY: the mapping is at least `len` bytes long, writable, and ours alone.
+        unsafe { std::slice::from_raw_parts_mut(self.mapping.start(), self.len as usize) }
+    }
+
+    pub fn patch(&mut self, at: u32, value: u32) {
+        let at = at as usize;
+        self.bytes()[at..at + 4].copy_from_slice(&value.to_le_bytes());
+    }
+
+    pub fn patch_byte(&mut self, at: u32, value: u8) {
+        self.bytes()[at as usize] = value;
+    }
+
+    pub fn patch_wide(&mut self, at: u32, value: u64) {
+        let at = at as usize;
+        self.bytes()[at..at + 8].copy_from_slice(&value.to_le_bytes());
+    }
+
+    pub fn read(&mut self, at: u32) -> u32 {
+        let at = at as usize;
+        let mut word = [0; 4];
+        word.copy_from_slice(&self.bytes()[at..at + 4]);
+        u32::from_le_bytes(word)
+    }
+
+    /// Gives back what isn't used and makes the rest executable.
+    pub fn finish(self) -> Option<Executable> {
+        let mut mapping = self.mapping;
+        mapping.shrink(self.len as usize);
+        mapping.make_executable()?;
+        Some(Executable {
+            mapping,
+            len: self.len,
+        })
+    }
+}
+
+/// Finished machine code.
+pub(super) struct Executable {
+    mapping: Mapping,
+    len: u32,
+}
+
+impl Executable {
+    pub fn start(&self) -> u64 {
+        self.mapping.start() as u64
+    }
+
+    /// In bytes.
+    pub fn len(&self) -> u32 {
+        self.len
+    }
+}

@@ -1,0 +1,343 @@
+//! A run of translated code.
+
+use std::sync::Arc;
+
+use jar_isa::{Instruction, Opcode};
+
+use super::code::RecompiledCode;
+use super::routines::{
+    Context, EXIT_CALL, EXIT_FAULT, EXIT_LONE_TRAP, EXIT_OFF_TABLE, EXIT_OUT_OF_GAS,
+};
+use super::signal::Guest;
+use super::window::{Trouble, Verdict, WindowMemory, refused};
+use crate::engine::{Exit, Machine};
+use crate::error::{AccessError, MemoryError, PageError};
+use crate::interpreter::{InterpreterCode, InterpreterMachine};
+use crate::map::Access;
+use crate::{HALT_ADDRESS, PAGE_SIZE, REGISTERS};
+
+/// The recompiler's machine. Where the system runs out of what windows need, it
+/// goes on in the interpreter, with the same results.
+pub(super) struct RecompiledMachine {
+    code: Arc<RecompiledCode>,
+    core: Core,
+}
+
+enum Core {
+    Native(Box<Native>),
+    Interpreted(Box<InterpreterMachine>),
+}
+
+/// Where the next run goes on.
+#[derive(Clone, Copy)]
+enum Position {
+    /// At an instruction.
+    At { pc: u32, charged: bool },
+    /// Behind the host call that ends at the context's site.
+    Called,
+}
+
+struct Native {
+    context: Context,
+    guest: Guest,
+    position: Position,
+    memory: WindowMemory,
+}
+
+/// How a native run ended.
+enum Stop {
+    Exit(Exit),
+    Trouble(Trouble),
+}
+
+impl RecompiledMachine {
+    pub fn new(code: Arc<RecompiledCode>, memory: WindowMemory) -> Self {
+        let native = Native {
+            context: Context::default(),
+            guest: code.guest(&memory),
+            position: Position::At {
+                pc: 0,
+                charged: false,
+            },
+            memory,
+        };
+        RecompiledMachine {
+            code,
+            core: Core::Native(Box::new(native)),
+        }
+    }
+
+    /// All exits but host calls.
+    #[cold]
+    fn stopped(&mut self, exit: u32) -> Result<Exit, PageError> {
+        let stop = match &mut self.core {
+            Core::Native(native) => native.leave(&self.code, exit),
+            Core::Interpreted(machine) => return machine.run(),
+        };
+        match stop {
+            Stop::Exit(exit) => Ok(exit),
+            Stop::Trouble(Trouble::Source(error)) => Err(error),
+            Stop::Trouble(Trouble::Exhausted) => self.interpret().run(),
+        }
+    }
+
+    /// Goes on in the interpreter.
+    fn interpret(&mut self) -> &mut InterpreterMachine {
+        if let Core::Native(native) = &self.core {
+            let machine = native.interpreted(&self.code, self.code.interpreted());
+            self.core = Core::Interpreted(Box::new(machine));
+        }
+        match &mut self.core {
+            Core::Interpreted(machine) => machine,
+            Core::Native(_) => unreachable!("replaced above"),
+        }
+    }
+}
+
+impl Native {
+    fn pc(&self, code: &RecompiledCode) -> u32 {
+        match self.position {
+            Position::At { pc, .. } => pc,
+            Position::Called => code.pc_around(self.context.site - 1).unwrap_or(0),
+        }
+    }
+
+    /// The same state, for the interpreter.
+    fn interpreted(
+        &self,
+        code: &RecompiledCode,
+        interpreter: Arc<InterpreterCode>,
+    ) -> InterpreterMachine {
+        let memory = self.memory.map().clone();
+        let mut machine = interpreter.interpreter_machine(memory);
+        for (index, value) in self.context.regs.iter().enumerate() {
+            machine.set_reg(index, *value);
+        }
+        machine.set_gas(self.context.gas);
+        match self.position {
+            Position::At { pc, charged } => machine.set_pc(pc, charged),
+            Position::Called => machine.set_behind_call(self.pc(code)),
+        }
+        for (page, bytes, written) in self.memory.contents() {
+            machine.restore_page(page, bytes, written);
+        }
+        machine
+    }
+
+    /// Pays for the block of the instruction at `pc`, if need be, and aims at it; or
+    /// ends the run at once.
+    fn start(&mut self, code: &RecompiledCode, pc: u32, charged: bool) -> Option<Exit> {
+        if !charged {
+            let cost = code.cost_around(pc).unwrap_or(code.lone_trap_cost());
+            let Some(left) = self.context.gas.checked_sub(u64::from(cost)) else {
+                return Some(Exit::OutOfGas);
+            };
+            self.context.gas = left;
+            self.position = Position::At { pc, charged: true };
+        }
+        if code.program.opcode_at(i64::from(pc)) == Opcode::Trap {
+            return Some(Exit::Panic);
+        }
+        match code.entry(pc) {
+            Some(entry) => self.context.site = entry,
+            None => return Some(Exit::Panic),
+        }
+        None
+    }
+
+    /// What `exit` comes to; runs on after faults that were none.
+    fn leave(&mut self, code: &RecompiledCode, mut exit: u32) -> Stop {
+        loop {
+            let back = if exit == EXIT_FAULT { 0 } else { 1 };
+            let pc = code.pc_around(self.context.site - back).unwrap_or(0);
+            self.position = Position::At { pc, charged: true };
+            match exit {
+                EXIT_CALL => {
+                    self.position = Position::Called;
+                    return Stop::Exit(Exit::HostCall(self.context.value));
+                }
+                EXIT_FAULT => match self.fault(code, pc) {
+                    Ok(Verdict::Granted) => {
+                        // From the instruction's start: its address is formed again.
+                        self.context.site = code.entry(pc).unwrap_or(self.context.site);
+                        exit = code.run(&mut self.context, &self.guest);
+                    }
+                    Ok(Verdict::Panic) => return Stop::Exit(Exit::Panic),
+                    Ok(Verdict::PageFault(page)) => return Stop::Exit(Exit::PageFault(page)),
+                    Err(trouble) => return Stop::Trouble(trouble),
+                },
+                EXIT_OUT_OF_GAS => {
+                    let cost = code.cost_around(pc).unwrap_or(0);
+                    self.context.gas = self.context.gas.wrapping_add(u64::from(cost));
+                    self.position = Position::At { pc, charged: false };
+                    return Stop::Exit(Exit::OutOfGas);
+                }
+                EXIT_LONE_TRAP => {
+                    self.position = Position::At { pc, charged: false };
+                    return Stop::Exit(self.start(code, pc, false).unwrap_or(Exit::Panic));
+                }
+                EXIT_OFF_TABLE if self.context.value == HALT_VALUE => {
+                    return Stop::Exit(Exit::Halt);
+                }
+                _ => return Stop::Exit(Exit::Panic),
+            }
+        }
+    }
+
+    /// Judges the access of the instruction at `pc`.
+    fn fault(&mut self, code: &RecompiledCode, pc: u32) -> Result<Verdict, Trouble> {
+        let instruction = code.program.instruction_at(pc);
+        let touched = accessed(&instruction, &self.context.regs);
+        let Some((address, len, access)) = touched else {
+            let error = format!("{} at {pc} touched memory", instruction.opcode);
+            return Err(PageError::new(error).into());
+        };
+        self.memory.judge(address, len, access)
+    }
+}
+
+/// The halt address as [`EXIT_OFF_TABLE`] gives it.
+const HALT_VALUE: u64 = ((HALT_ADDRESS - 2) / 2) as u64;
+
+/// The address, length and right that a load or store needs.
+fn accessed(instruction: &Instruction, regs: &[u64; REGISTERS]) -> Option<(u32, u32, Access)> {
+    use Opcode::*;
+    let Instruction {
+        opcode, ra, rb, x, ..
+    } = *instruction;
+    let len = match opcode {
+        LoadU8 | LoadI8 | LoadIndU8 | LoadIndI8 => 1,
+        StoreImmU8 | StoreU8 | StoreImmIndU8 | StoreIndU8 => 1,
+        LoadU16 | LoadI16 | LoadIndU16 | LoadIndI16 => 2,
+        StoreImmU16 | StoreU16 | StoreImmIndU16 | StoreIndU16 => 2,
+        LoadU32 | LoadI32 | LoadIndU32 | LoadIndI32 => 4,
+        StoreImmU32 | StoreU32 | StoreImmIndU32 | StoreIndU32 => 4,
+        LoadU64 | LoadIndU64 => 8,
+        StoreImmU64 | StoreU64 | StoreImmIndU64 | StoreIndU64 => 8,
+        _ => return None,
+    };
+    let base = match opcode.format() {
+        jar_isa::Format::RII => regs[usize::from(ra)],
+        jar_isa::Format::RRI => regs[usize::from(rb)],
+        _ => 0,
+    };
+    let access = match opcode.cost().units.store {
+        0 => Access::Read,
+        _ => Access::ReadWrite,
+    };
+    Some((base.wrapping_add(x) as u32, len, access))
+}
+
+impl Machine for RecompiledMachine {
+    fn regs(&self) -> &[u64; REGISTERS] {
+        match &self.core {
+            Core::Native(native) => &native.context.regs,
+            Core::Interpreted(machine) => machine.regs(),
+        }
+    }
+
+    fn set_reg(&mut self, index: usize, value: u64) {
+        match &mut self.core {
+            Core::Native(native) => native.context.regs[index] = value,
+            Core::Interpreted(machine) => machine.set_reg(index, value),
+        }
+    }
+
+    fn pc(&self) -> u32 {
+        match &self.core {
+            Core::Native(native) => native.pc(&self.code),
+            Core::Interpreted(machine) => machine.pc(),
+        }
+    }
+
+    fn set_pc(&mut self, pc: u32, charged: bool) {
+        match &mut self.core {
+            Core::Native(native) => native.position = Position::At { pc, charged },
+            Core::Interpreted(machine) => machine.set_pc(pc, charged),
+        }
+    }
+
+    fn gas(&self) -> u64 {
+        match &self.core {
+            Core::Native(native) => native.context.gas,
+            Core::Interpreted(machine) => machine.gas(),
+        }
+    }
+
+    fn set_gas(&mut self, gas: u64) {
+        match &mut self.core {
+            Core::Native(native) => native.context.gas = gas,
+            Core::Interpreted(machine) => machine.set_gas(gas),
+        }
+    }
+
+    fn run(&mut self) -> Result<Exit, PageError> {
+        let native = match &mut self.core {
+            Core::Native(native) => native,
+            Core::Interpreted(machine) => return machine.run(),
+        };
+        if let Position::At { pc, charged } = native.position
+            && let Some(exit) = native.start(&self.code, pc, charged)
+        {
+            return Ok(exit);
+        }
+        let exit = self.code.run(&mut native.context, &native.guest);
+        if exit == EXIT_CALL {
+            native.position = Position::Called;
+            return Ok(Exit::HostCall(native.context.value));
+        }
+        self.stopped(exit)
+    }
+
+    fn check(&self, addr: u32, len: u32, access: Access) -> Result<(), AccessError> {
+        match &self.core {
+            Core::Native(native) => native.memory.map().check(addr, len, access),
+            Core::Interpreted(machine) => machine.check(addr, len, access),
+        }
+    }
+
+    fn read(&mut self, addr: u32, out: &mut [u8]) -> Result<(), MemoryError> {
+        let result = match &mut self.core {
+            Core::Native(native) => native.memory.read(addr, out).map_err(refused)?,
+            Core::Interpreted(machine) => return machine.read(addr, out),
+        };
+        match result {
+            Ok(()) => Ok(()),
+            Err(Trouble::Source(error)) => Err(error.into()),
+            Err(Trouble::Exhausted) => self.interpret().read(addr, out),
+        }
+    }
+
+    fn write(&mut self, addr: u32, bytes: &[u8]) -> Result<(), MemoryError> {
+        let result = match &mut self.core {
+            Core::Native(native) => native.memory.write(addr, bytes).map_err(refused)?,
+            Core::Interpreted(machine) => return machine.write(addr, bytes),
+        };
+        match result {
+            Ok(()) => Ok(()),
+            Err(Trouble::Source(error)) => Err(error.into()),
+            Err(Trouble::Exhausted) => self.interpret().write(addr, bytes),
+        }
+    }
+
+    fn written_count(&self) -> u32 {
+        match &self.core {
+            Core::Native(native) => native.memory.written_count(),
+            Core::Interpreted(machine) => machine.written_count(),
+        }
+    }
+
+    fn written_pages(&self) -> Vec<u32> {
+        match &self.core {
+            Core::Native(native) => native.memory.written_pages(),
+            Core::Interpreted(machine) => machine.written_pages(),
+        }
+    }
+
+    fn page_bytes(&self, page: u32) -> Option<&[u8; PAGE_SIZE as usize]> {
+        match &self.core {
+            Core::Native(native) => native.memory.page_bytes(page),
+            Core::Interpreted(machine) => machine.page_bytes(page),
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! The engine for x86-64 Linux: to machine code in one pass.
+//!
+//! Guest registers and gas live in host registers; memory is a window of address space
+//! behind the GS segment, so that a load or store is one instruction without
+//! checks. See `docs/recompiler.md`.
+
+mod assembler;
+mod buffer;
+mod code;
+mod machine;
+mod pool;
+mod routines;
+mod select;
+mod signal;
+mod sys;
+mod translate;
+mod window;
+
+use std::sync::Arc;
+
+use crate::engine::{Code, Engine};
+use crate::gas::GasModel;
+use crate::interpreter::Interpreter;
+use crate::program::Program;
+
+pub use code::RecompiledCode;
+
+/// The engine that translates to x86-64.
+#[derive(Debug, Clone, Copy)]
+pub struct Recompiler {
+    /// `wrgsbase` may be used.
+    gs_instructions: bool,
+}
+
+impl Recompiler {
+    /// The engine, where the processor and the system have what it needs: BMI1,
+    /// BMI2, LZCNT and POPCNT (x86-64-v3), and a place for its signal handler.
+    pub fn detect() -> Option<Recompiler> {
+        let processor = std::is_x86_feature_detected!("bmi1")
+            && std::is_x86_feature_detected!("bmi2")
+            && std::is_x86_feature_detected!("lzcnt")
+            && std::is_x86_feature_detected!("popcnt");
+        (processor && signal::install()).then(|| Recompiler {
+            gs_instructions: sys::user_gs_base(),
+        })
+    }
+
+    /// As [`Engine::prepare`], with the type kept; `None` when the system gives no
+    /// memory for code.
+    pub fn compile(&self, program: Arc<Program>, model: GasModel) -> Option<Arc<RecompiledCode>> {
+        let translation = translate::translate(&program, model, self.gs_instructions)?;
+        let gs_instructions = self.gs_instructions;
+        let code = RecompiledCode::new(program, model, gs_instructions, translation);
+        Some(Arc::new(code))
+    }
+}
+
+impl Engine for Recompiler {
+    fn name(&self) -> &'static str {
+        "recompiler"
+    }
+
+    /// Interpreted code when the system gives no memory for machine code.
+    fn prepare(&self, program: Arc<Program>, model: GasModel) -> Arc<dyn Code> {
+        match self.compile(program.clone(), model) {
+            Some(code) => code,
+            None => Interpreter.prepare(program, model),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jar_isa::{Instruction, Opcode};
+
+    use super::*;
+    use crate::{Access, Backing, Exit, MemoryMap, Region};
+
+    /// φ2 := φ2 + [0x10000]; [0x10000] := φ1.
+    fn program() -> Arc<Program> {
+        let access = |opcode, ra| Instruction {
+            ra,
+            x: 0x10000,
+            ..Instruction::from(opcode)
+        };
+        let add = Instruction {
+            ra: 2,
+            rb: 3,
+            rd: 2,
+            ..Opcode::Add64.into()
+        };
+        let (mut code, mut bitmask) = (vec![], vec![0; 8]);
+        for instruction in [access(Opcode::LoadU64, 3), add, access(Opcode::StoreU64, 1)] {
+            bitmask[code.len() / 8] |= 1 << (code.len() % 8);
+            instruction.encode(&mut code).unwrap();
+        }
+        bitmask.truncate(code.len().div_ceil(8));
+        Arc::new(Program::new(code, bitmask, vec![]).unwrap())
+    }
+
+    /// Machines that take turns in one thread each see their own window, however GS is set.
+    #[test]
+    fn windows_change_with_machines() {
+        let Some(detected) = Recompiler::detect() else {
+            eprintln!("SKIPPED: this processor lacks what the recompiler needs");
+            return;
+        };
+        for gs_instructions in [detected.gs_instructions, false] {
+            // A thread of its own: what GS is set to is remembered by thread.
+            let run = move || {
+                let engine = Recompiler { gs_instructions };
+                let region = Region {
+                    start: 0x10000,
+                    pages: 1,
+                    access: Access::ReadWrite,
+                    backing: Backing::Zero,
+                    eager: false,
+                };
+                let map = MemoryMap::new(vec![region]).unwrap();
+                let code = engine.prepare(program(), GasModel::Unit);
+                let mut machines: Vec<_> =
+                    (0..5).map(|_| code.clone().machine(map.clone())).collect();
+                for round in 0..10u64 {
+                    for (index, machine) in machines.iter_mut().enumerate() {
+                        machine.set_pc(0, false);
+                        machine.set_gas(10);
+                        machine.set_reg(1, round * 100 + index as u64);
+                        machine.set_reg(2, 0);
+                        assert_eq!(machine.run().unwrap(), Exit::Panic);
+                        let before = round.checked_sub(1).map(|r| r * 100 + index as u64);
+                        assert_eq!(machine.regs()[2], before.unwrap_or(0));
+                    }
+                }
+            };
+            std::thread::spawn(run).join().unwrap();
+        }
+    }
+
+    /// The bound that buffers are sized by, for every opcode and the longest operands.
+    #[test]
+    fn machine_code_is_a_fixed_multiple() {
+        let Some(engine) = Recompiler::detect() else {
+            eprintln!("SKIPPED: this processor lacks what the recompiler needs");
+            return;
+        };
+        const COUNT: usize = 50;
+        let registers = [0, 1, 2, 9, 12];
+        for &opcode in Opcode::ALL {
+            for (ra, rb) in registers.iter().flat_map(|a| registers.map(|b| (*a, b))) {
+                for (rd, x) in [(0, 0x7654_3210), (9, -0x7654_3210i64), (ra, 1), (rb, -4096)] {
+                    let x = x as u64;
+                    let instruction = Instruction {
+                        opcode,
+                        ra,
+                        rb,
+                        rd,
+                        x,
+                        y: x,
+                    };
+                    let (mut code, mut bitmask) = (vec![], vec![0; 100]);
+                    for _ in 0..COUNT {
+                        bitmask[code.len() / 8] |= 1 << (code.len() % 8);
+                        instruction.encode(&mut code).unwrap();
+                    }
+                    bitmask.truncate(code.len().div_ceil(8));
+                    // An unsound table makes the longest jumps.
+                    let program = Program::new(code, bitmask, vec![1]).unwrap();
+                    let code = engine.compile(Arc::new(program), GasModel::Unit).unwrap();
+                    let len = code.machine_code_len();
+                    let limit = 500 + COUNT * (translate::STEP_LEN_MAX + 10);
+                    assert!(len <= limit, "{opcode}: {len}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The way into machine code and out of it, and the register assignment.
+//!
+//! The routines stand at the start of each program's code, so that every exit
+//! is a near jump. Inside a guest the stack holds, from the top: the address of
+//! the [`Context`], the registers the caller keeps, the return address.
+
+use std::mem::offset_of;
+
+use super::assembler::{
+    Alu, Assembler, Condition, R8, R9, R10, R11, R12, R13, R14, R15, RAX, RBP, RBX, RCX, RDI, RDX,
+    RSI, RSP, Reg, W64,
+};
+use crate::REGISTERS;
+
+/// Where φ0..φ12 live. The registers of arguments, which programs use most,
+/// have the short encodings.
+pub(super) const GUEST: [Reg; REGISTERS] = [
+    R13, RBP, R12, R14, R15, RBX, R11, RDI, RSI, RDX, R8, R9, R10,
+];
+/// Gas left: `sub` has its shortest form here.
+pub(super) const GAS: Reg = RAX;
+/// Holds nothing from one guest instruction to the next.
+pub(super) const SCRATCH: Reg = RCX;
+
+/// What machine code and the engine hand each other.
+#[repr(C)]
+#[derive(Default)]
+pub(super) struct Context {
+    pub regs: [u64; REGISTERS],
+    pub gas: u64,
+    /// What the exit says: a host call's number, or half a jump's address.
+    pub value: u64,
+    /// On entry, where to go on. On exit, the native address the exit names:
+    /// behind the instruction, or of it for [`EXIT_FAULT`].
+    pub site: u64,
+}
+
+/// Less gas than the block costs; the cost has been subtracted, wrapping.
+pub(super) const EXIT_OUT_OF_GAS: u32 = 0;
+/// A trap or a jump to no block start.
+pub(super) const EXIT_PANIC: u32 = 1;
+/// A dynamic jump outside of the table; `value` is (address − 2) rotated right by 1.
+pub(super) const EXIT_OFF_TABLE: u32 = 2;
+/// A block of one trap, not charged.
+pub(super) const EXIT_LONE_TRAP: u32 = 3;
+/// The processor refused an access to the window.
+pub(super) const EXIT_FAULT: u32 = 4;
+const COLD_EXITS: usize = 5;
+/// A host call of number `value`; `site` is behind it.
+pub(super) const EXIT_CALL: u32 = 5;
+
+/// Offsets of the routines in the code.
+#[derive(Clone, Copy)]
+pub(super) struct Routines {
+    /// `extern "sysv64" fn(&mut Context, window: u64) -> u32`.
+    pub enter: u32,
+    /// With `site` in rcx and `value` pushed: jump here.
+    pub call: u32,
+    /// With `value` in rcx: call these.
+    pub cold: [u32; COLD_EXITS],
+    /// 8 bytes: the address of the table of dynamic jumps.
+    pub table: u32,
+}
+
+const KEPT: [Reg; 6] = [RBP, RBX, R12, R13, R14, R15];
+
+fn field(offset: usize) -> i32 {
+    offset as i32
+}
+
+fn register_field(index: usize) -> i32 {
+    field(offset_of!(Context, regs) + 8 * index)
+}
+
+impl Routines {
+    /// `gs_instructions`: whether `rdgsbase` and `wrgsbase` may be used; else the
+    /// caller sets the segment.
+    pub fn emit(asm: &mut Assembler, gs_instructions: bool) -> Routines {
+        let table = asm.offset();
+        asm.buffer.put(0, 8);
+        let enter = asm.offset();
+        emit_enter(asm, gs_instructions);
+        let call = asm.offset();
+        emit_save(asm, 2);
+        pop_into(asm, offset_of!(Context, site));
+        pop_into(asm, offset_of!(Context, value));
+        asm.mov_imm(RAX, u64::from(EXIT_CALL));
+        emit_leave(asm);
+        let common = asm.offset();
+        emit_save(asm, 3);
+        pop_into(asm, offset_of!(Context, value));
+        asm.pop(RAX);
+        pop_into(asm, offset_of!(Context, site));
+        emit_leave(asm);
+        let cold = std::array::from_fn(|reason| {
+            let at = asm.offset();
+            asm.push_imm(reason as i32);
+            asm.jump(common);
+            at
+        });
+        Routines {
+            enter,
+            call,
+            cold,
+            table,
+        }
+    }
+}
+
+fn emit_enter(asm: &mut Assembler, gs_instructions: bool) {
+    for reg in KEPT {
+        asm.push(reg);
+    }
+    asm.push(RDI);
+    if gs_instructions {
+        // Reading is cheap, writing isn't, and the same window comes again and again.
+        asm.read_gs_base(SCRATCH);
+        asm.alu(W64, Alu::Cmp, SCRATCH, RSI);
+        let same = asm.skip(0x70 | Condition::Equal as u8);
+        asm.write_gs_base(RSI);
+        asm.land(same);
+    }
+    asm.load_host(GAS, RDI, field(offset_of!(Context, gas)));
+    asm.load_host(SCRATCH, RDI, field(offset_of!(Context, site)));
+    for (index, reg) in GUEST.into_iter().enumerate() {
+        if reg != RDI {
+            asm.load_host(reg, RDI, register_field(index));
+        }
+    }
+    for (index, reg) in GUEST.into_iter().enumerate() {
+        if reg == RDI {
+            asm.load_host(reg, RDI, register_field(index));
+        }
+    }
+    asm.jump_reg(SCRATCH);
+}
+
+/// Pushes rcx, then saves registers and gas in the context, `depth` words down.
+fn emit_save(asm: &mut Assembler, depth: i32) {
+    asm.push(SCRATCH);
+    asm.load_host(SCRATCH, RSP, 8 * depth);
+    for (index, reg) in GUEST.into_iter().enumerate() {
+        asm.store_host(SCRATCH, register_field(index), reg);
+    }
+    asm.store_host(SCRATCH, field(offset_of!(Context, gas)), GAS);
+}
+
+/// Pops a word into a field of the context, whose address is in rcx.
+fn pop_into(asm: &mut Assembler, offset: usize) {
+    asm.pop(RDX);
+    asm.store_host(SCRATCH, field(offset), RDX);
+}
+
+/// Back to the caller; rax is the reason.
+fn emit_leave(asm: &mut Assembler) {
+    asm.pop(RDX);
+    for reg in KEPT.into_iter().rev() {
+        asm.pop(reg);
+    }
+    asm.ret();
+}
+
+/// A jump out for the host call whose number is on the stack.
+pub(super) fn emit_call(asm: &mut Assembler, routines: &Routines) {
+    asm.lea_ahead(SCRATCH, 5);
+    asm.jump(routines.call);
+}

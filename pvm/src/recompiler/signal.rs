@@ -1,0 +1,291 @@
+//! Guest faults, told from all others.
+//!
+//! One handler per process, installed when the first program is translated.
+//! A fault is a guest's if this thread is inside a guest, the instruction lies
+//! in its code, and the address in its window. Everything else goes on to the
+//! handler that was there before.
+
+use std::cell::Cell;
+use std::mem::MaybeUninit;
+use std::ptr;
+use std::sync::OnceLock;
+
+use libc::{REG_RIP, REG_RSP, SIGBUS, SIGSEGV, c_int, c_void, siginfo_t, ucontext_t};
+
+/// Where a running guest may fault, and where it goes then.
+#[derive(Clone, Copy)]
+pub(super) struct Guest {
+    /// Machine code, from its first byte to behind its last.
+    pub code: (u64, u64),
+    /// The window with its guard.
+    pub window: (u64, u64),
+    /// The exit to take, with the instruction's address pushed.
+    pub exit: u64,
+}
+
+thread_local! {
+    /// The guest this thread is in. Read by the handler: constant at first and
+    /// without a destructor, so that access is a plain load.
+    static CURRENT: Cell<*const Guest> = const { Cell::new(ptr::null()) };
+}
+
+/// Runs `enter` while faults of `guest` are expected in this thread.
+#[inline(always)]
+pub(super) fn inside<T>(guest: &Guest, enter: impl FnOnce() -> T) -> T {
+    CURRENT.with(|current| {
+        current.set(guest);
+        let result = enter();
+        current.set(ptr::null());
+        result
+    })
+}
+
+struct Previous {
+    segv: libc::sigaction,
+    bus: libc::sigaction,
+}
+
+static PREVIOUS: OnceLock<Option<Previous>> = OnceLock::new();
+
+/// Installs the handler once; whether it stands.
+pub(super) fn install() -> bool {
+    PREVIOUS
+        .get_or_init(|| {
+            Some(Previous {
+                segv: install_for(SIGSEGV)?,
+                bus: install_for(SIGBUS)?,
+            })
+        })
+        .is_some()
+}
+
+fn install_for(signal: c_int) -> Option<libc::sigaction> {
+    // SAFETY: the structures are plain data, all zeros is valid; the handler has
+    // the signature that SA_SIGINFO asks for.
+    unsafe {
+        let mut action: libc::sigaction = MaybeUninit::zeroed().assume_init();
+        let mut previous: libc::sigaction = MaybeUninit::zeroed().assume_init();
+        action.sa_sigaction = handle as extern "C" fn(c_int, *mut siginfo_t, *mut c_void) as usize;
+        // Stack overflows of the host must find a stack too.
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_NODEFER;
+        libc::sigemptyset(&mut action.sa_mask);
+        (libc::sigaction(signal, &action, &mut previous) == 0).then_some(previous)
+    }
+}
+
+fn holds(range: (u64, u64), address: u64) -> bool {
+    (range.0..range.1).contains(&address)
+}
+
+/// Only what is safe in a handler: no allocation, no lock, no panic.
+extern "C" fn handle(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
+    // SAFETY: the kernel passes valid pointers; `CURRENT` is null or refers to a
+    // guest that `inside` keeps borrowed in this very thread.
+    unsafe {
+        let registers = &mut (*context.cast::<ucontext_t>()).uc_mcontext.gregs;
+        let instruction = registers[REG_RIP as usize] as u64;
+        let address = (*info).si_addr() as u64;
+        if let Some(guest) = CURRENT.with(Cell::get).as_ref()
+            && holds(guest.code, instruction)
+            && holds(guest.window, address)
+        {
+            // As if the instruction had been a call of the exit.
+            let stack = registers[REG_RSP as usize] - 8;
+            (stack as *mut u64).write(instruction);
+            registers[REG_RSP as usize] = stack;
+            registers[REG_RIP as usize] = guest.exit as i64;
+            return;
+        }
+        report(signal, address, instruction);
+        pass_on(signal, info, context);
+    }
+}
+
+/// Writes what is known about a fault that is no guest's.
+fn report(signal: c_int, address: u64, instruction: u64) {
+    let mut line = Line::default();
+    line.text(match signal {
+        SIGBUS => b"SIGBUS",
+        _ => b"SIGSEGV",
+    });
+    line.text(b" outside of any guest: address 0x");
+    line.number(address);
+    line.text(b", instruction 0x");
+    line.number(instruction);
+    line.text(b"\n");
+    // SAFETY: writes initialized bytes to standard error; failing is fine.
+    unsafe { libc::write(2, line.bytes.as_ptr().cast(), line.len) };
+}
+
+/// Text built without allocation.
+struct Line {
+    bytes: [u8; 128],
+    len: usize,
+}
+
+impl Default for Line {
+    fn default() -> Self {
+        Line {
+            bytes: [0; 128],
+            len: 0,
+        }
+    }
+}
+
+impl Line {
+    fn text(&mut self, text: &[u8]) {
+        for byte in text {
+            if let Some(place) = self.bytes.get_mut(self.len) {
+                *place = *byte;
+                self.len += 1;
+            }
+        }
+    }
+
+    /// In 16 hexadecimal digits.
+    fn number(&mut self, number: u64) {
+        for shift in (0..16).rev() {
+            let digit = (number >> (4 * shift)) as u8 & 15;
+            self.text(&[match digit {
+                0..=9 => b'0' + digit,
+                _ => b'a' + digit - 10,
+            }]);
+        }
+    }
+}
+
+/// Does what would have been done without this handler.
+///
+/// # Safety
+///
+/// The arguments are those of the handler.
+unsafe fn pass_on(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
+    let Some(Some(previous)) = PREVIOUS.get() else {
+        // SAFETY: ends the process; allowed in a handler.
+        unsafe { libc::abort() };
+    };
+    let action = match signal {
+        SIGBUS => &previous.bus,
+        _ => &previous.segv,
+    };
+    match action.sa_sigaction {
+        libc::SIG_DFL | libc::SIG_IGN => {
+            // The instruction runs again and meets the default, which ends the process;
+            // a signal that was sent comes again.
+            // SAFETY: gives back an action the system gave; `info` is the kernel's.
+            unsafe {
+                libc::sigaction(signal, action, ptr::null_mut());
+                if (*info).si_code <= 0 {
+                    libc::raise(signal);
+                }
+            }
+        }
+        handler if action.sa_flags & libc::SA_SIGINFO != 0 => {
+            // SAFETY: a handler installed with SA_SIGINFO has this signature.
+            let handler: extern "C" fn(c_int, *mut siginfo_t, *mut c_void) =
+                unsafe { std::mem::transmute(handler) };
+            handler(signal, info, context);
+        }
+        handler => {
+            // SAFETY: a handler installed without SA_SIGINFO has this signature.
+            let handler: extern "C" fn(c_int) = unsafe { std::mem::transmute(handler) };
+            handler(signal);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::{Command, Output};
+    use std::sync::Arc;
+
+    use jar_isa::{Instruction, Opcode};
+
+    use crate::{Engine, Exit, GasModel, MemoryMap, Program};
+
+    const CHILD: &str = "JAR_PVM_FAULT";
+
+    /// A guest that faults, so that the handler stands and has been used.
+    fn guest_fault() {
+        let mut code = vec![];
+        let load = Instruction {
+            x: 0x20000,
+            ..Opcode::LoadU64.into()
+        };
+        load.encode(&mut code).unwrap();
+        let program = Program::new(code, vec![1], vec![]).unwrap();
+        let engine = crate::Recompiler::detect().unwrap();
+        let code = engine.prepare(Arc::new(program), GasModel::Unit);
+        let mut machine = code.machine(MemoryMap::default());
+        machine.set_gas(10);
+        assert_eq!(machine.run().unwrap(), Exit::PageFault(0x20000));
+    }
+
+    #[inline(never)]
+    #[allow(unconditional_recursion)]
+    fn overflow(depth: u64) -> u64 {
+        let mut space = [depth; 512];
+        std::hint::black_box(&mut space);
+        overflow(depth + 1) + space[17]
+    }
+
+    /// Does nothing but in a child of the tests below.
+    #[test]
+    fn child() {
+        match std::env::var(CHILD).as_deref() {
+            Ok("load") => {
+                guest_fault();
+                let nowhere = std::hint::black_box(0x1234 as *const u64);
+                // SAFETY: none; the fault is the point, in a process of its own.
+                let value = unsafe { nowhere.read_volatile() };
+                unreachable!("read {value}");
+            }
+            Ok("overflow") => {
+                guest_fault();
+                overflow(0);
+            }
+            Ok("sent") => {
+                guest_fault();
+                // SAFETY: sends this process a signal, which is to end it.
+                unsafe { libc::raise(libc::SIGSEGV) };
+                // SAFETY: as above, for handlers that pass the first one over.
+                unsafe { libc::raise(libc::SIGSEGV) };
+                unreachable!("two signals ignored");
+            }
+            _ => {}
+        }
+    }
+
+    fn in_child(what: &str) -> Output {
+        Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "recompiler::signal::tests::child", "--nocapture"])
+            .env(CHILD, what)
+            .output()
+            .unwrap()
+    }
+
+    #[test]
+    fn faults_outside_of_guests_end_the_process_with_a_report() {
+        let output = in_child("load");
+        let report = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.signal(), Some(libc::SIGSEGV), "{report}");
+        let line = "SIGSEGV outside of any guest: address 0x0000000000001234, instruction 0x";
+        assert!(report.contains(line), "{report}");
+    }
+
+    #[test]
+    fn stack_overflows_are_still_told_as_such() {
+        let output = in_child("overflow");
+        let report = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{report}");
+        assert!(report.contains("has overflowed its stack"), "{report}");
+    }
+
+    #[test]
+    fn a_signal_that_was_sent_still_ends_the_process() {
+        let output = in_child("sent");
+        let report = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.signal(), Some(libc::SIGSEGV), "{report}");
+    }
+}

@@ -1,0 +1,151 @@
+//! The system calls behind code and windows.
+
+use std::ptr;
+
+use libc::{MAP_ANONYMOUS, MAP_FIXED, MAP_NORESERVE, MAP_PRIVATE, PROT_EXEC, PROT_NONE};
+use libc::{PROT_READ, PROT_WRITE};
+
+use crate::PAGE_SIZE;
+
+/// A range of address space that is unmapped when dropped.
+pub(super) struct Mapping {
+    start: *mut u8,
+    len: usize,
+}
+
+// SAFETY: a mapping belongs to the process; no thread has a part in it.
+unsafe impl Send for Mapping {}
+// SAFETY: shared references give only the address.
+unsafe impl Sync for Mapping {}
+
+const FLAGS: i32 = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+
+/// What may be done with pages.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Protection {
+    None,
+    Read,
+    ReadWrite,
+}
+
+impl Mapping {
+    fn new(len: usize, protection: i32) -> Option<Mapping> {
+        let len = len.next_multiple_of(PAGE_SIZE as usize);
+        // SAFETY: a new private mapping at an address of the kernel's choice.
+        let start = unsafe { libc::mmap(ptr::null_mut(), len, protection, FLAGS, -1, 0) };
+        (start != libc::MAP_FAILED).then(|| Mapping {
+            start: start.cast(),
+            len,
+        })
+    }
+
+    /// Zeros, without memory until touched.
+    pub fn writable(len: usize) -> Option<Mapping> {
+        Mapping::new(len, PROT_READ | PROT_WRITE)
+    }
+
+    /// Address space alone.
+    pub fn reserved(len: usize) -> Option<Mapping> {
+        let mapping = Mapping::new(len, PROT_NONE)?;
+        // A huge page would make the first touch of one page cost that of 512.
+        // SAFETY: advice on our own mapping. Failure changes nothing but speed.
+        unsafe { libc::madvise(mapping.start.cast(), mapping.len, libc::MADV_NOHUGEPAGE) };
+        Some(mapping)
+    }
+
+    pub fn start(&self) -> *mut u8 {
+        self.start
+    }
+
+    /// Gives back the pages behind `len`.
+    pub fn shrink(&mut self, len: usize) {
+        let keep = len
+            .next_multiple_of(PAGE_SIZE as usize)
+            .max(PAGE_SIZE as usize);
+        if keep < self.len {
+            // SAFETY: the tail is ours and nothing refers to it.
+            let result = unsafe { libc::munmap(self.start.add(keep).cast(), self.len - keep) };
+            if result == 0 {
+                self.len = keep;
+            }
+        }
+    }
+
+    /// Readable and executable, no longer writable.
+    pub fn make_executable(&mut self) -> Option<()> {
+        self.protect_raw(0, self.len, PROT_READ | PROT_EXEC)
+    }
+
+    fn protect_raw(&mut self, offset: usize, len: usize, protection: i32) -> Option<()> {
+        assert!(offset <= self.len && len <= self.len - offset);
+        // SAFETY: the range lies in our mapping; no reference into it is alive,
+        // since `self` is borrowed mutably.
+        let result = unsafe { libc::mprotect(self.start.add(offset).cast(), len, protection) };
+        (result == 0).then_some(())
+    }
+
+    pub fn protect(&mut self, offset: usize, len: usize, protection: Protection) -> Option<()> {
+        let bits = match protection {
+            Protection::None => PROT_NONE,
+            Protection::Read => PROT_READ,
+            Protection::ReadWrite => PROT_READ | PROT_WRITE,
+        };
+        self.protect_raw(offset, len, bits)
+    }
+
+    /// Makes all of it inaccessible, its content kept.
+    pub fn close(&mut self) -> Option<()> {
+        self.protect(0, self.len, Protection::None)
+    }
+
+    /// Back to reserved address space, in one step.
+    pub fn reset(&mut self) -> Option<()> {
+        let flags = FLAGS | MAP_FIXED;
+        // SAFETY: replaces our own mapping, into which no reference is alive.
+        let start = unsafe { libc::mmap(self.start.cast(), self.len, PROT_NONE, flags, -1, 0) };
+        if start == libc::MAP_FAILED {
+            return None;
+        }
+        // SAFETY: as in `reserved`.
+        unsafe { libc::madvise(self.start.cast(), self.len, libc::MADV_NOHUGEPAGE) };
+        Some(())
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours and nothing refers to it any more.
+        unsafe { libc::munmap(self.start.cast(), self.len) };
+    }
+}
+
+/// Number of the second word of processor capabilities, from the kernel's `auxvec.h`.
+const AT_HWCAP2: libc::c_ulong = 26;
+
+/// Whether the kernel lets user code set the GS base (bit 1 of `AT_HWCAP2`).
+pub(super) fn user_gs_base() -> bool {
+    // SAFETY: reads a value the kernel passed at start.
+    let capabilities = unsafe { libc::getauxval(AT_HWCAP2) };
+    capabilities & 2 != 0
+}
+
+/// Sets this thread's GS base by a system call.
+pub(super) fn set_gs_base(base: u64) -> bool {
+    const ARCH_SET_GS: libc::c_long = 0x1001;
+    // SAFETY: neither Rust nor the C library uses GS in 64-bit Linux programs.
+    unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_SET_GS, base) == 0 }
+}
+
+thread_local! {
+    static GS_BASE: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+}
+
+/// Sets this thread's GS base where it isn't `base` already.
+pub(super) fn use_gs_base(base: u64) {
+    GS_BASE.with(|current| {
+        if current.get() != base {
+            assert!(set_gs_base(base), "the kernel sets the GS base");
+            current.set(base);
+        }
+    });
+}

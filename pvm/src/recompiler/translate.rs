@@ -1,0 +1,345 @@
+//! One pass from bytecode to machine code.
+//!
+//! A gas block starts with `sub rax, cost; jb stub`. Jumps lead to that pair;
+//! entries from the engine lead behind it. What leaves the guest for good does so by a
+//! five-byte call, whose return address says where it was.
+
+use std::sync::Arc;
+
+use jar_isa::{Instruction, Opcode, for_each_op};
+
+use super::assembler::{Address, Assembler, Condition, Reg, Site};
+use super::buffer::{Buffer, Executable};
+use super::routines::{
+    EXIT_LONE_TRAP, EXIT_OFF_TABLE, EXIT_OUT_OF_GAS, EXIT_PANIC, GUEST, Routines,
+};
+use crate::gas::{BlockMeter, GasModel};
+use crate::positions::Positions;
+use crate::program::Program;
+use crate::walk::{Step, Walk};
+
+/// No step takes more machine code than this, its block's charge included.
+pub(super) const STEP_LEN_MAX: usize = 96;
+/// A step has at most two stubs: for its block's gas, for its jump.
+const STUBS_PER_STEP: usize = 2;
+/// A stub is a near call.
+pub(super) const STUB_LEN: u32 = 5;
+/// Bytes of a block's charge.
+pub(super) const CHARGE_LEN: u32 = 12;
+const ROUTINES_LEN_MAX: usize = 1024;
+
+/// Which cold exit a stub takes, above a pc of at most 24 bits.
+const STUB_SHIFT: u32 = 24;
+const STUB_PC: u32 = (1 << STUB_SHIFT) - 1;
+
+/// The machine code of a program, and what leads from one to the other.
+pub(super) struct Translation {
+    pub executable: Executable,
+    pub routines: Routines,
+    /// From pc to the number of a step.
+    pub positions: Positions,
+    /// Where each step's machine code starts.
+    pub offsets: Vec<u32>,
+    /// The pcs of gas blocks, and what each costs.
+    pub blocks: Positions,
+    pub costs: Vec<u32>,
+    pub lone_trap_cost: u32,
+    /// Where the stubs start, and the pc of each.
+    pub stubs_start: u32,
+    pub stub_pcs: Vec<u32>,
+}
+
+/// An instruction's operands as the host sees them.
+pub(super) struct Operands {
+    pub a: Reg,
+    pub b: Reg,
+    pub d: Reg,
+    /// νX; fits 32 bits except that of `load_imm_64`.
+    pub wide_x: u64,
+    pub x: i32,
+    pub y: i32,
+}
+
+impl Operands {
+    fn new(instruction: &Instruction) -> Operands {
+        let host = |register: u8| GUEST[usize::from(register)];
+        Operands {
+            a: host(instruction.ra),
+            b: host(instruction.rb),
+            d: host(instruction.rd),
+            wide_x: instruction.x,
+            x: instruction.x as i32,
+            y: instruction.y as i32,
+        }
+    }
+
+    /// νX as an address.
+    pub fn at_x(&self) -> Address {
+        Address {
+            base: None,
+            offset: self.x,
+        }
+    }
+
+    /// `base` + νX as an address.
+    pub fn at(&self, base: Reg) -> Address {
+        Address {
+            base: Some(base),
+            offset: self.x,
+        }
+    }
+}
+
+pub(super) struct Translator<'a> {
+    pub asm: Assembler,
+    program: &'a Program,
+    routines: Routines,
+    positions: Positions,
+    offsets: Vec<u32>,
+    blocks: Positions,
+    costs: Vec<u32>,
+    /// Of the step at hand.
+    pc: u32,
+    block_start: bool,
+    /// Jumps ahead; each holds its target's pc until the end.
+    jumps: Vec<Site>,
+    stub_sites: Vec<Site>,
+    stubs: Vec<u32>,
+    /// Every entry of the jump table is a block start.
+    sound_table: bool,
+}
+
+/// A bound for the steps of `program`.
+fn steps_max(program: &Program) -> usize {
+    let starts: usize = program
+        .bitmask()
+        .iter()
+        .map(|byte| byte.count_ones() as usize)
+        .sum();
+    // A gap follows an instruction of the greatest length.
+    starts + program.code().len() / jar_isa::MAX_SKIP as usize + 2
+}
+
+/// Translates `program`; `None` when the system gives no memory for code.
+pub(super) fn translate(
+    program: &Arc<Program>,
+    model: GasModel,
+    gs_instructions: bool,
+) -> Option<Translation> {
+    let steps = steps_max(program);
+    let per_step = STEP_LEN_MAX + STUBS_PER_STEP * STUB_LEN as usize;
+    let capacity = ROUTINES_LEN_MAX + steps * per_step + 8 * (program.jump_table().len() + 1);
+    let mut asm = Assembler {
+        buffer: Buffer::new(capacity)?,
+    };
+    let routines = Routines::emit(&mut asm, gs_instructions);
+    let sound = |pc: &u32| program.is_block_start(*pc);
+    let mut translator = Translator {
+        asm,
+        program,
+        routines,
+        positions: Positions::new(program.code_len()),
+        offsets: Vec::with_capacity(steps),
+        blocks: Positions::new(program.code_len()),
+        costs: Vec::new(),
+        pc: 0,
+        block_start: false,
+        jumps: Vec::new(),
+        stub_sites: Vec::new(),
+        stubs: Vec::new(),
+        sound_table: program.jump_table().iter().all(sound),
+    };
+    let lone_trap_cost = translator.body(model);
+    let stubs_start = translator.emit_stubs();
+    translator.patch_jumps();
+    translator.emit_table();
+    translator.blocks.fill();
+    translator.positions.fill();
+    translator.offsets.shrink_to_fit();
+    Some(Translation {
+        executable: translator.asm.buffer.finish()?,
+        routines,
+        positions: translator.positions,
+        offsets: translator.offsets,
+        blocks: translator.blocks,
+        costs: translator.costs,
+        lone_trap_cost,
+        stubs_start,
+        stub_pcs: translator.stubs,
+    })
+}
+
+impl Translator<'_> {
+    /// Every step; gives the cost of a trap alone.
+    fn body(&mut self, model: GasModel) -> u32 {
+        let program = self.program;
+        let mut meter = BlockMeter::new(program, model);
+        let mut charge = None;
+        self.block_start = true;
+        for step in Walk::new(program) {
+            assert!(self.asm.buffer.room() as usize >= STEP_LEN_MAX);
+            self.pc = step.pc;
+            self.positions.push(step.pc);
+            self.offsets.push(self.asm.offset());
+            if self.block_start {
+                self.blocks.push(step.pc);
+                charge = self.charge(&step);
+            }
+            meter.step(&step);
+            self.step(&step);
+            self.block_start = step.ends_block();
+            if self.block_start {
+                let cost = meter.finish();
+                self.costs.push(cost);
+                if let Some(Site(at)) = charge {
+                    self.asm.buffer.patch(at, cost);
+                }
+            }
+        }
+        meter.lone_trap()
+    }
+
+    /// The charge of the block that starts with `step`, its cost still open.
+    /// A block of one trap goes without: the engine charges it.
+    fn charge(&mut self, step: &Step) -> Option<Site> {
+        if step.instruction.opcode == Opcode::Trap {
+            return None;
+        }
+        let cost = self.asm.sub_rax_patchable();
+        self.stub_if(Condition::Below, EXIT_OUT_OF_GAS);
+        Some(cost)
+    }
+
+    fn step(&mut self, step: &Step) {
+        let operands = Operands::new(&step.instruction);
+        // An opcode without a translation doesn't compile.
+        macro_rules! dispatch {
+            ($($number:literal $variant:ident $mnemonic:ident $format:ident $flow:ident
+               $operands:ident $latency:ident $(($cycles:literal))? $slots:ident($($count:literal),+)
+               $units:ident $semantics:literal;)+) => {
+                match step.instruction.opcode {
+                    $(Opcode::$variant => self.$mnemonic(&operands),)+
+                }
+            };
+        }
+        for_each_op!(dispatch);
+    }
+
+    /// Leaves by a stub when `condition` holds.
+    fn stub_if(&mut self, condition: Condition, exit: u32) {
+        let site = self.asm.jump_ahead_if(condition, 0);
+        self.stub_sites.push(site);
+        self.stubs.push(self.pc | exit << STUB_SHIFT);
+    }
+
+    /// Leaves for good.
+    fn leave(&mut self, exit: u32) {
+        self.asm.call(self.routines.cold[exit as usize]);
+    }
+
+    pub fn trap_out(&mut self) {
+        let exit = if self.block_start {
+            EXIT_LONE_TRAP
+        } else {
+            EXIT_PANIC
+        };
+        self.leave(exit);
+    }
+
+    /// The block at `offset` from the instruction, if jumps may land there.
+    fn target(&self, offset: i32) -> Option<u32> {
+        let pc = i64::from(self.pc) + i64::from(offset);
+        let pc = u32::try_from(pc).ok()?;
+        self.program.is_block_start(pc).then_some(pc)
+    }
+
+    fn translated(&self, pc: u32) -> Option<u32> {
+        let index = self.positions.rank(pc)?;
+        Some(self.offsets[index as usize])
+    }
+
+    pub fn jump_to(&mut self, offset: i32) {
+        let Some(target) = self.target(offset) else {
+            return self.leave(EXIT_PANIC);
+        };
+        match self.translated(target) {
+            Some(native) => self.asm.jump_back(native),
+            None => {
+                let site = self.asm.jump_ahead(target);
+                self.jumps.push(site);
+            }
+        }
+    }
+
+    pub fn branch_if(&mut self, condition: Condition, offset: i32) {
+        let Some(target) = self.target(offset) else {
+            return self.stub_if(condition, EXIT_PANIC);
+        };
+        match self.translated(target) {
+            Some(native) => self.asm.jump_back_if(condition, native),
+            None => {
+                let site = self.asm.jump_ahead_if(condition, target);
+                self.jumps.push(site);
+            }
+        }
+    }
+
+    /// A jump through the table to the address in the scratch register, less 2.
+    pub fn table_jump(&mut self) {
+        use super::assembler::{Alu, Shift, W32};
+        use super::routines::SCRATCH;
+        // An odd address becomes a number beyond any table, and so does address 0.
+        self.asm.shift_imm(W32, Shift::RotateRight, SCRATCH, 1);
+        let entries = self.program.jump_table().len() as i32;
+        self.asm.alu_imm(W32, Alu::Cmp, SCRATCH, entries);
+        self.stub_if(Condition::AboveOrEqual, EXIT_OFF_TABLE);
+        self.asm.shift_imm(W32, Shift::Left, SCRATCH, 3);
+        self.asm.add_literal(SCRATCH, self.routines.table);
+        if self.sound_table {
+            return self.asm.jump_through(SCRATCH);
+        }
+        self.asm.load_host(SCRATCH, SCRATCH, 0);
+        self.asm.test(SCRATCH, SCRATCH);
+        self.stub_if(Condition::Equal, EXIT_PANIC);
+        self.asm.jump_reg(SCRATCH);
+    }
+
+    pub fn host_call(&mut self) {
+        super::routines::emit_call(&mut self.asm, &self.routines);
+    }
+
+    fn emit_stubs(&mut self) -> u32 {
+        let start = self.asm.offset();
+        for (site, stub) in self.stub_sites.iter().zip(&mut self.stubs) {
+            let at = self.asm.offset();
+            self.asm.patch(*site, at);
+            self.asm
+                .call(self.routines.cold[(*stub >> STUB_SHIFT) as usize]);
+            *stub &= STUB_PC;
+        }
+        self.stub_sites = Vec::new();
+        start
+    }
+
+    fn patch_jumps(&mut self) {
+        for site in std::mem::take(&mut self.jumps) {
+            let target = self.asm.buffer.read(site.0);
+            let native = self.translated(target).expect("a block start is a step");
+            self.asm.patch(site, native);
+        }
+    }
+
+    /// The jump table as native addresses; 0 where a jump panics.
+    fn emit_table(&mut self) {
+        self.asm.buffer.align(8);
+        let start = self.asm.buffer.start();
+        let table = start + u64::from(self.asm.offset());
+        self.asm.buffer.patch_wide(self.routines.table, table);
+        for pc in self.program.jump_table() {
+            let sound = self.program.is_block_start(*pc);
+            let native = sound.then(|| self.translated(*pc)).flatten();
+            let address = native.map_or(0, |native| start + u64::from(native));
+            self.asm.buffer.put(address, 8);
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! A guest's memory as a window of host address space.
+//!
+//! The window is 4 GiB and a guard, all inaccessible at first. Pages become
+//! readable and writable when the guest, or the host for it, first reads and
+//! writes them, so that every first write is seen. Regions of zeros become
+//! readable as a whole (writable, when eager): nothing is lost by that.
+
+use std::ops::Range;
+
+use super::pool::{Opened, PAGE_LEN, PageState, WINDOW_LEN, Window};
+use super::sys::Protection;
+use crate::error::{AccessError, MemoryError, PageError};
+use crate::map::{Access, Backing, MemoryMap, Region};
+use crate::{MIN_ADDRESS, PAGE_SIZE};
+
+/// Why a page couldn't be made accessible.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// The kernel's areas, or this engine's share of them, are used up.
+    Exhausted,
+    /// The store behind the page is broken.
+    Source(PageError),
+}
+
+impl From<PageError> for Trouble {
+    fn from(error: PageError) -> Self {
+        Trouble::Source(error)
+    }
+}
+
+/// What a refused access of a guest comes to.
+pub(super) enum Verdict {
+    /// The guest has the right and can go on now.
+    Granted,
+    /// The access reaches below [`MIN_ADDRESS`].
+    Panic,
+    /// The first address of the page without the right.
+    PageFault(u32),
+}
+
+/// A machine's memory in a window.
+pub(super) struct WindowMemory {
+    /// `None` only while it is being dropped.
+    window: Option<Window>,
+    map: MemoryMap,
+    /// Written pages outside of eager regions, in order of their first write.
+    written: Vec<u32>,
+}
+
+impl Drop for WindowMemory {
+    fn drop(&mut self) {
+        if let Some(window) = self.window.take() {
+            window.give_back();
+        }
+    }
+}
+
+fn pages_of(region: &Region) -> Range<u32> {
+    let first = region.start / PAGE_SIZE;
+    first..first + region.pages
+}
+
+fn is_zeros(region: &Region) -> bool {
+    matches!(region.backing, Backing::Zero)
+}
+
+fn is_eager(region: &Region) -> bool {
+    region.eager && region.access == Access::ReadWrite
+}
+
+/// How a region of zeros is opened.
+fn opened(region: &Region) -> Option<Opened> {
+    is_zeros(region).then(|| Opened {
+        pages: pages_of(region),
+        protection: match is_eager(region) {
+            true => Protection::ReadWrite,
+            false => Protection::Read,
+        },
+    })
+}
+
+impl WindowMemory {
+    /// A window for `map`; `None` when the system has no address space or areas left.
+    pub fn new(map: &MemoryMap) -> Option<WindowMemory> {
+        let regions = map.regions().iter();
+        let wanted: Vec<Opened> = regions.filter_map(opened).collect();
+        let mut memory = WindowMemory {
+            window: Some(Window::take(&wanted)?),
+            map: map.clone(),
+            written: Vec::new(),
+        };
+        for region in wanted {
+            if region.protection == Protection::ReadWrite {
+                memory.window().open(region).ok()?;
+            }
+        }
+        Some(memory)
+    }
+
+    fn window(&mut self) -> &mut Window {
+        self.window.as_mut().expect("held until the drop")
+    }
+
+    fn window_ref(&self) -> &Window {
+        self.window.as_ref().expect("held until the drop")
+    }
+
+    pub fn map(&self) -> &MemoryMap {
+        &self.map
+    }
+
+    /// The host address of guest address 0.
+    pub fn start(&self) -> u64 {
+        self.window_ref().start()
+    }
+
+    /// Whether `address` lies in the window or its guard.
+    pub fn len() -> u64 {
+        WINDOW_LEN as u64
+    }
+
+    /// Makes a mapped page readable.
+    fn touch(&mut self, page: u32) -> Result<(), Trouble> {
+        if self.window().state(page) != PageState::Untouched {
+            return Ok(());
+        }
+        let Some((region, index)) = self.map.region_of(page) else {
+            return Ok(());
+        };
+        let eager = is_eager(region);
+        let Backing::Source(source) = &region.backing else {
+            return match opened(region) {
+                Some(region) => self.window().open(region),
+                None => Ok(()),
+            };
+        };
+        let content = source.page(index)?;
+        let len = content.as_ref().map_or(0, |bytes| bytes.len());
+        if len > PAGE_LEN {
+            return Err(PageError::new(format!("a page of {len} bytes")).into());
+        }
+        let window = self.window();
+        if let Some(bytes) = &content {
+            window.set_page(page, PageState::Written)?;
+            window.bytes_mut(page)[..len].copy_from_slice(bytes);
+        }
+        let state = match eager {
+            true => PageState::Written,
+            false => PageState::Read,
+        };
+        window.set_page(page, state)
+    }
+
+    /// Makes a mapped, writable page writable now, and marks it written.
+    fn own(&mut self, page: u32) -> Result<(), Trouble> {
+        self.touch(page)?;
+        let eager = self.map.region_of(page).is_some_and(|(r, _)| is_eager(r));
+        if eager || self.window().state(page) == PageState::Written {
+            return Ok(());
+        }
+        self.window().set_page(page, PageState::Written)?;
+        self.written.push(page);
+        Ok(())
+    }
+
+    /// Judges a guest's access of `len` (1..=8) bytes that the processor
+    /// refused, and makes its pages accessible where the guest has the right.
+    pub fn judge(&mut self, addr: u32, len: u32, access: Access) -> Result<Verdict, Trouble> {
+        let first = addr / PAGE_SIZE;
+        let last = addr.wrapping_add(len - 1) / PAGE_SIZE;
+        let allowed = |page| {
+            let region = self.map.region_of(page);
+            region.is_some_and(|(region, _)| region.access >= access)
+        };
+        // An access that wraps has its lowest inaccessible byte at address 0.
+        if last < first || addr < MIN_ADDRESS {
+            return Ok(Verdict::Panic);
+        }
+        if let Some(page) = [first, last].into_iter().find(|page| !allowed(*page)) {
+            return Ok(Verdict::PageFault(page * PAGE_SIZE));
+        }
+        let changes = self.window().changes();
+        for page in first..=last {
+            match access {
+                Access::Read => self.touch(page)?,
+                Access::ReadWrite => self.own(page)?,
+            }
+        }
+        if self.window().changes() == changes {
+            // The window isn't as noted: better no result than an endless loop.
+            let error = format!("access to {addr:#x} refused without reason");
+            return Err(PageError::new(error).into());
+        }
+        Ok(Verdict::Granted)
+    }
+
+    /// As [`MemoryMap::check`], with a length that may be over 2^32.
+    fn check_len(&self, addr: u32, len: usize, access: Access) -> Result<(), AccessError> {
+        let len = u32::try_from(len).map_err(|_| AccessError { address: 1 << 32 })?;
+        self.map.check(addr, len, access)
+    }
+
+    /// Reads for the host; all of the range must be readable.
+    pub fn read(&mut self, addr: u32, out: &mut [u8]) -> Result<Result<(), Trouble>, AccessError> {
+        self.check_len(addr, out.len(), Access::Read)?;
+        let (mut at, mut rest) = (u64::from(addr), out);
+        while !rest.is_empty() {
+            let (page, offset) = ((at / PAGE_LEN as u64) as u32, at as usize % PAGE_LEN);
+            let (now, later) = rest.split_at_mut(rest.len().min(PAGE_LEN - offset));
+            if let Err(trouble) = self.touch(page) {
+                return Ok(Err(trouble));
+            }
+            now.copy_from_slice(&self.window().bytes(page)[offset..offset + now.len()]);
+            at += now.len() as u64;
+            rest = later;
+        }
+        Ok(Ok(()))
+    }
+
+    /// Writes for the host; all of the range must be writable.
+    pub fn write(&mut self, addr: u32, bytes: &[u8]) -> Result<Result<(), Trouble>, AccessError> {
+        self.check_len(addr, bytes.len(), Access::ReadWrite)?;
+        let (mut at, mut rest) = (u64::from(addr), bytes);
+        while !rest.is_empty() {
+            let (page, offset) = ((at / PAGE_LEN as u64) as u32, at as usize % PAGE_LEN);
+            let (now, later) = rest.split_at(rest.len().min(PAGE_LEN - offset));
+            if let Err(trouble) = self.own(page) {
+                return Ok(Err(trouble));
+            }
+            let place = self.window().bytes_mut(page);
+            place[offset..offset + now.len()].copy_from_slice(now);
+            at += now.len() as u64;
+            rest = later;
+        }
+        Ok(Ok(()))
+    }
+
+    pub fn written_count(&self) -> u32 {
+        self.written.len() as u32
+    }
+
+    pub fn written_pages(&self) -> Vec<u32> {
+        let mut pages = self.written.clone();
+        pages.sort_unstable();
+        pages
+    }
+
+    /// A page's content, unless it is as it was at first: untouched, or zeros in a
+    /// region of zeros.
+    pub fn page_bytes(&self, page: u32) -> Option<&[u8; PAGE_LEN]> {
+        if u64::from(page) >= (1 << 32) / u64::from(PAGE_SIZE) {
+            return None;
+        }
+        let window = self.window_ref();
+        if window.state(page) != PageState::Untouched {
+            return Some(window.bytes(page));
+        }
+        let (region, _) = self.map.region_of(page)?;
+        let open = opened(region).is_some_and(|region| window.is_open(&region));
+        let bytes = open.then(|| window.bytes(page))?;
+        bytes.iter().any(|byte| *byte != 0).then_some(bytes)
+    }
+
+    /// Every page with content of its own, and whether a guest or the host wrote
+    /// it, as far as that is watched.
+    pub fn contents(&self) -> impl Iterator<Item = (u32, &[u8; PAGE_LEN], bool)> {
+        let window = self.window_ref();
+        let regions = self.map.regions().iter();
+        let zeros = regions
+            .filter(|region| is_zeros(region) && is_eager(region))
+            .flat_map(|region| window.with_memory(pages_of(region)));
+        let touched = window.touched().iter().copied();
+        touched.chain(zeros).filter_map(|page| {
+            let bytes = self.page_bytes(page)?;
+            Some((page, bytes, window.state(page) == PageState::Written))
+        })
+    }
+}
+
+/// What the host sees of trouble.
+pub(super) fn refused(error: AccessError) -> MemoryError {
+    MemoryError::Access(error)
+}
