@@ -1,12 +1,30 @@
 //! Keys of slots, and paths through nested CNodes.
 
+use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::fmt;
+use std::sync::OnceLock;
 
 use parity_scale_codec::{Decode, Encode, EncodeLike, Input, Output};
 
 use crate::error::Error;
 use crate::hash::{Hash, blake2b};
+
+/// Hashes of all keys of one byte.
+static SHORT_HASHES: OnceLock<[Hash; 256]> = OnceLock::new();
+
+fn short_hashes() -> [Hash; 256] {
+    std::array::from_fn(|byte| blake2b(&[&[byte as u8]]))
+}
+
+/// Longer keys whose hashes each thread remembers.
+const RECENT_LEN: usize = 64;
+
+thread_local! {
+    static RECENT: RefCell<[Option<(Key, Hash)>; RECENT_LEN]> = const {
+        RefCell::new([None; RECENT_LEN])
+    };
+}
 
 /// The key of a slot: 1 to 32 bytes, ordered bytewise. SCALE: as a list of bytes.
 #[derive(Clone, Copy)]
@@ -38,9 +56,20 @@ impl Key {
         &self.bytes[..usize::from(self.len)]
     }
 
-    /// H(key): where the entry sits in a trie.
+    /// H(key): where the entry sits in a trie. Remembered: a call asks for the same few keys
+    /// again and again.
     pub fn hash(&self) -> Hash {
-        blake2b(&[self.as_slice()])
+        match self.as_slice() {
+            [byte] => SHORT_HASHES.get_or_init(short_hashes)[usize::from(*byte)],
+            [first, .., last] => RECENT.with_borrow_mut(|recent| {
+                let place = &mut recent[usize::from(first ^ last) % RECENT_LEN];
+                match place {
+                    Some((key, hash)) if key == self => *hash,
+                    _ => place.insert((*self, blake2b(&[self.as_slice()]))).1,
+                }
+            }),
+            [] => blake2b(&[]),
+        }
     }
 }
 
@@ -198,6 +227,17 @@ impl Decode for Path {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn remembered_hashes_are_those_of_the_keys() {
+        let mut keys: Vec<Key> = (0..=255).map(Key::from).collect();
+        // Of the second kind many share a place.
+        keys.extend((0..=255u8).map(|byte| Key::new(&[byte, 7, byte]).unwrap()));
+        keys.extend((0..=255u8).map(|byte| Key::new(&[byte, 0]).unwrap()));
+        for key in keys.iter().chain(keys.iter().rev()) {
+            assert_eq!(key.hash(), blake2b(&[key.as_slice()]));
+        }
+    }
     use crate::codec::decode_canonical;
 
     #[test]
