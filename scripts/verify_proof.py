@@ -128,6 +128,7 @@ def check_header(proof, state_root):
     return "block " + proof["block"]
 
 def check_proof(proof, args):
+    if "error" in proof: sys.exit("verify_proof: the node answered an error: " + json.dumps(proof["error"]))
     proof = proof.get("result", proof)
     i, steps, state_root = proof["instance"], proof["steps"], unhex(proof["state_root"])
     root = unhex(i["trie_root"])
@@ -166,4 +167,6 @@ def main():
                       for cap, table in zip(source, tables)]))
 
 if __name__ == "__main__":
-    main()
+    try: main()
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        sys.exit(f"verify_proof: the input has not the form of a state_proof answer: {error!r}")

@@ -1,5 +1,7 @@
 //! Blocks, events, attestations, outcomes, and their hashes.
 
+use std::fmt;
+
 use jar_cap::Hash;
 use jar_cap::hash::{Tag, tagged};
 use parity_scale_codec::{Decode, Encode};
@@ -151,6 +153,18 @@ pub enum Ending {
     /// The call faulted and had no effect; a [`jar_abi::Fault`] number.
     #[codec(index = 1)]
     Faulted(u64),
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Ending::Halted(code) => write!(f, "halted with code {code} ({code:#x})"),
+            Ending::Faulted(code) => match jar_abi::Fault::from_number(*code) {
+                Some(fault) => write!(f, "faulted: {}", fault.name()),
+                None => write!(f, "faulted with code {code}"),
+            },
+        }
+    }
 }
 
 /// What came of one call of the walk.

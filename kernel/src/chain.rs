@@ -356,7 +356,7 @@ impl Chain {
             (Ending::Halted(0), Some(result)) => jar_cap::decode_canonical(result).ok(),
             _ => None,
         };
-        let silence = || format!("View {AUTHOR} ended with {:?}", outcome.ending);
+        let silence = || format!("the View {AUTHOR} {}", outcome.ending);
         Ok(answer.ok_or_else(silence))
     }
 

@@ -138,9 +138,13 @@ fn run_genesis(env: &Env, image: &ImageRef, genesis: &Genesis) -> Result<Instanc
     )?;
     match finished.ending {
         Ending::Halted(0) => Ok(finished.instance),
-        ending => Err(KernelError::Genesis(format!(
-            "the Genesis endpoint ended with {ending:?} {}",
-            lines.into_inner().join("; ")
-        ))),
+        ending => {
+            let mut reason = format!("the Genesis endpoint {ending}");
+            for line in lines.into_inner() {
+                reason.push_str("; ");
+                reason.push_str(&line);
+            }
+            Err(KernelError::Genesis(reason))
+        }
     }
 }

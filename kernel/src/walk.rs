@@ -68,7 +68,7 @@ pub enum InvalidBlock {
     #[error("the block's gas does not suffice to start all of its events")]
     Gas,
     /// A Schedule call faulted.
-    #[error("the Schedule endpoint {endpoint} ended with {ending:?}")]
+    #[error("the Schedule endpoint {endpoint} {ending}")]
     Schedule {
         /// The endpoint.
         endpoint: u8,

@@ -21,8 +21,7 @@ pub struct Cli {
 }
 
 /// How logs look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     /// For people.
     Human,
@@ -111,15 +110,21 @@ pub enum ChainSpec {
         json: bool,
     },
     /// Write a spec, its Image beside it
-    New(NewSpec),
+    New(Box<NewSpec>),
 }
 
 /// Flags of `chain-spec new`.
 #[derive(Debug, Args)]
 pub struct NewSpec {
-    /// What kind of chain: token
-    #[arg(long, value_name = "NAME")]
-    pub template: String,
+    /// A chain that comes with the node: token
+    #[arg(long, value_name = "NAME", required_unless_present = "image")]
+    pub template: Option<String>,
+    /// An Image file, of a chain of your own
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["template", "balance", "validator"])]
+    pub image: Option<PathBuf>,
+    /// With --image: the payload of its Genesis endpoint, SCALE in hex [default: empty]
+    #[arg(long, value_name = "0xHEX", requires = "image")]
+    pub genesis: Option<String>,
     /// A balance at genesis, of a development wallet or a public key; may be repeated
     #[arg(long, value_name = "NAME|0xKEY=AMOUNT")]
     pub balance: Vec<String>,
@@ -141,8 +146,8 @@ pub struct NewSpec {
     /// Replace a limit or price; may be repeated
     #[arg(long, value_name = "NAME=VALUE")]
     pub param: Vec<String>,
-    /// Where to write the spec; the Image goes beside it as <template>.image [default: print the
-    /// spec alone]
+    /// Where to write the spec; the Image goes beside it, as <template>.image or under its own
+    /// name [default: print the spec alone]
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
 }

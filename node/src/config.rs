@@ -61,6 +61,7 @@ pub struct Settings {
     /// What runs programs.
     pub engine: String,
     /// How logs look.
+    #[serde(deserialize_with = "log_format")]
     pub log: LogFormat,
     /// What is logged.
     pub log_level: String,
@@ -94,6 +95,12 @@ impl<'de> Deserialize<'de> for MetricsListen {
         })?;
         Ok(MetricsListen(Some(address)))
     }
+}
+
+fn log_format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LogFormat, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    <LogFormat as clap::ValueEnum>::from_str(&text, false)
+        .map_err(|_| serde::de::Error::custom("human or json expected"))
 }
 
 fn unset_if_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
@@ -133,9 +140,7 @@ struct Layer {
 impl Settings {
     /// The engine's kind.
     pub fn engine_kind(&self) -> anyhow::Result<EngineKind> {
-        self.engine
-            .parse()
-            .with_context(|| format!("engine {:?}", self.engine))
+        self.engine.parse().context("engine")
     }
 }
 
@@ -330,6 +335,7 @@ mod tests {
             "{bad}"
         );
         assert!(error(&[("JAR_METRICS_LISTEN", "on")]).contains("off"));
+        assert!(error(&[("JAR_LOG", "xml")]).contains("human or json"));
     }
 
     #[test]

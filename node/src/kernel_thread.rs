@@ -182,6 +182,7 @@ impl KernelThread {
             queue,
             publish,
             shared: shared.clone(),
+            told_not_author: false,
         };
         worker.show_head();
         let thread = std::thread::Builder::new()
@@ -250,6 +251,7 @@ struct Worker {
     queue: mpsc::Receiver<Request>,
     publish: watch::Sender<Published>,
     shared: Arc<Shared>,
+    told_not_author: bool,
 }
 
 impl Worker {
@@ -335,6 +337,9 @@ impl Worker {
             Err(AdvanceError::Kernel(error)) => return Err(fatal(error, slot)),
             Err(AdvanceError::NotAuthor) => {
                 self.shared.metrics.build_failed(NOT_AUTHOR);
+                if !std::mem::replace(&mut self.told_not_author, true) {
+                    info!(target: "chain", slot, "this slot's author is a key that this node does not sign for; the next such slots are logged as debug");
+                }
                 debug!(target: "chain", slot, "the slot is another author's");
             }
             Err(error) => {

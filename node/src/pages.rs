@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -47,14 +46,11 @@ impl Listener for Bounded {
 }
 
 /// Serves the pages until `stopped` changes; answers the address.
-pub async fn start(
-    listen: SocketAddr,
+pub fn start(
+    listener: TcpListener,
     node: Arc<Node>,
     mut stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<SocketAddr> {
-    let listener = TcpListener::bind(listen)
-        .await
-        .with_context(|| format!("cannot listen for metrics on {listen}"))?;
     let address = listener.local_addr()?;
     let pages = Router::new()
         .route("/metrics", get(metrics))

@@ -1,5 +1,6 @@
 //! Running the node: its parts wired together.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use jar_kernel::signer::Signer;
 use jar_kernel::{Kernel, Store};
 use jar_rpc::{Backend, Limits, Server, to_hex};
 use jar_storage::RocksStore;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::info;
@@ -122,10 +124,12 @@ async fn serve(
         // Where the chain names no author, any node of a development chain may build.
         builds: signs || spec.is_dev(),
     };
+    // A node that cannot serve builds no block.
+    let listeners = Listeners::bind(settings).await?;
     let (thread, mut ended) = KernelThread::start(kernel, schedule, shared.clone())?;
     let node = Arc::new(Node::new(chain, thread, shared, spec, signs));
     let (stop_pages, pages_stopped) = watch::channel(false);
-    let started = listen(settings, &node, pages_stopped).await;
+    let started = listeners.serve(settings, &node, pages_stopped).await;
     let server = match started {
         Ok(server) => server,
         Err(error) => {
@@ -158,22 +162,43 @@ async fn serve(
     finish(&node, ended, drained.is_ok())
 }
 
-/// Starts the RPC server and the operator's pages.
-async fn listen(
-    settings: &Settings,
-    node: &Arc<Node>,
-    stopped: watch::Receiver<bool>,
-) -> anyhow::Result<Server> {
-    let address = settings.rpc_listen;
-    let server = Server::start(address, node.clone(), limits(settings))
-        .await
-        .with_context(|| format!("cannot listen for RPC on {address}"))?;
-    info!(target: "node", address = %server.local_addr(), "RPC");
-    if let Some(address) = settings.metrics_listen.0 {
-        let address = pages::start(address, node.clone(), stopped).await?;
-        info!(target: "node", %address, "metrics");
+/// The ports of the RPC server and of the operator's pages.
+struct Listeners {
+    rpc: TcpListener,
+    pages: Option<TcpListener>,
+}
+
+impl Listeners {
+    async fn bind(settings: &Settings) -> anyhow::Result<Listeners> {
+        let bind = async |address: SocketAddr, what| {
+            TcpListener::bind(address)
+                .await
+                .with_context(|| format!("cannot listen for {what} on {address}"))
+        };
+        Ok(Listeners {
+            rpc: bind(settings.rpc_listen, "RPC").await?,
+            pages: match settings.metrics_listen.0 {
+                Some(address) => Some(bind(address, "metrics").await?),
+                None => None,
+            },
+        })
     }
-    Ok(server)
+
+    /// Starts the RPC server and the operator's pages.
+    async fn serve(
+        self,
+        settings: &Settings,
+        node: &Arc<Node>,
+        stopped: watch::Receiver<bool>,
+    ) -> anyhow::Result<Server> {
+        let server = Server::start(self.rpc, node.clone(), limits(settings)).await?;
+        info!(target: "node", address = %server.local_addr(), "RPC");
+        if let Some(listener) = self.pages {
+            let address = pages::start(listener, node.clone(), stopped)?;
+            info!(target: "node", %address, "metrics");
+        }
+        Ok(server)
+    }
 }
 
 fn finish(node: &Node, ended: Ended, drained: bool) -> anyhow::Result<()> {

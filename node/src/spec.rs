@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// Bytes of a spec file.
 const SPEC_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Bytes of an Image file.
-const IMAGE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+pub const IMAGE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Shortest time slot, in milliseconds.
 const SLOT_MS_MIN: u64 = 50;
 /// What a development chain's id starts with.

@@ -96,7 +96,7 @@ errors! {
     NotYet = 2006, "not_yet", "the height is above the head",
         "start at most one above the head";
     Rejected = 3001, "rejected", "the chain's program refused the event",
-        "`program_code` is the program's own code: see the chain's documentation";
+        "`program_code` is the program's own code: see the chain's documentation; 4294901761 says that the payload does not decode";
     Faulted = 3002, "faulted", "the chain's program faulted on the event",
         "check the payload's encoding; `fault` names the fault";
     BadSignature = 3003, "bad_signature", "a signature is not valid",

@@ -145,7 +145,7 @@ pub const METHODS: &[MethodInfo] = &[
         (the last finalized by default).", "{hash, header, score, time_ms}", &[FROM]),
     unsubscription("chain_unsubscribeFinalized"),
     call("state_root", "The state root.", "hash", &[BLOCK]),
-    call("state_get", "What stands at a path; with the option `proof` also its proof.",
+    call("state_get", "What stands at a path. Options: `{proof: true}` adds its proof, `{offset, length}` picks bytes of a Data.",
         "{block, kind, id?, size?, data?, proof?}; kind is `empty` where nothing stands",
         &[PATH, BLOCK, maybe("options", Schema::GetOptions)]),
     call("state_proof", "A proof of what stands at a path, or that nothing does.",

@@ -296,6 +296,9 @@ impl FromParam for Vec<Attestation> {
     }
 }
 
+/// What an attestation's scope may be.
+const SCOPES: &str = "a scope is \"direct\" or \"seal\"; votes are reserved";
+
 fn attestation(value: Value) -> Result<Attestation, RpcError> {
     let Value::Object(mut fields) = value else {
         let message = format!("an attestation is an object, not {}", kind_of(&value));
@@ -312,7 +315,7 @@ fn attestation(value: Value) -> Result<Attestation, RpcError> {
     let attestation = Attestation {
         key: Fixed::from_param(take("key")?)?,
         scope: serde_json::from_value(take("scope")?)
-            .map_err(|error| RpcError::about(ErrorKind::WrongType, format!("scope: {error}")))?,
+            .map_err(|_| RpcError::about(ErrorKind::WrongType, SCOPES))?,
         blob_hash: Fixed::from_param(take("blob_hash")?)?,
         signature: Fixed::from_param(take("signature")?)?,
     };
@@ -327,6 +330,10 @@ fn attestation(value: Value) -> Result<Attestation, RpcError> {
 
 impl FromParam for GetOptions {
     fn from_param(value: Value) -> Result<Self, RpcError> {
+        if !value.is_object() {
+            let message = format!("an object of options expected, got {}", kind_of(&value));
+            return Err(RpcError::about(ErrorKind::WrongType, message));
+        }
         serde_json::from_value(value).map_err(|error| RpcError::about(ErrorKind::WrongType, error))
     }
 }

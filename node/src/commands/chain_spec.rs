@@ -16,7 +16,7 @@ use super::print_json;
 use crate::cli::{ChainSpec, NewSpec};
 use crate::keys::{named_key, validator_seed, wallet_seed};
 use crate::output::say;
-use crate::spec::{Spec, SpecFile, is_dev, template_image};
+use crate::spec::{IMAGE_BYTES_MAX, Spec, SpecFile, is_dev, read_bounded, template_image};
 
 /// Checks, shows or writes a spec.
 pub fn run(command: ChainSpec) -> anyhow::Result<()> {
@@ -132,15 +132,34 @@ fn print_config(config: &Config) {
     }
 }
 
-fn write(new: &NewSpec) -> anyhow::Result<()> {
-    let Some(image) = template_image(&new.template) else {
+/// The Image of a new spec, its file's name, and the genesis payload.
+fn ingredients(new: &NewSpec) -> anyhow::Result<(Vec<u8>, String, Vec<u8>)> {
+    if let Some(path) = &new.image {
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .with_context(|| format!("--image {}: not a file's name", path.display()))?;
+        let payload = new.genesis.as_deref().map_or(Ok(Vec::new()), |text| {
+            jar_rpc::from_hex(text).with_context(|| {
+                format!("--genesis {text:?}: an even number of hex digits after 0x expected")
+            })
+        })?;
+        return Ok((read_bounded(path, IMAGE_BYTES_MAX)?, name.into(), payload));
+    }
+    let template = new.template.as_deref().unwrap_or_default();
+    let Some(image) = template_image(template) else {
         bail!(
-            "--template {:?}: there is token, and no other yet",
-            new.template
+            "--template {template:?}: there is token, and no other yet; --image takes an Image of your own"
         );
     };
-    let decoded = jar_cap::image::Image::decode_checked(image)?;
-    let image_name = format!("{}.image", new.template);
+    let payload = token_genesis(new)?.encode();
+    Ok((image.to_vec(), format!("{template}.image"), payload))
+}
+
+fn write(new: &NewSpec) -> anyhow::Result<()> {
+    let (image, image_name, payload) = ingredients(new)?;
+    let decoded = jar_cap::image::Image::decode_checked(&image)
+        .with_context(|| format!("{image_name} is not an Image"))?;
     let file = SpecFile {
         name: new.name.clone(),
         chain_id: new.chain_id.clone(),
@@ -149,10 +168,10 @@ fn write(new: &NewSpec) -> anyhow::Result<()> {
         genesis_time_ms: Number(new.genesis_time_ms),
         slot_ms: Number(new.slot_ms),
         params: params(&new.param)?,
-        genesis: Bytes(token_genesis(new)?.encode()),
+        genesis: Bytes(payload),
         bootnodes: Vec::new(),
     };
-    let spec = Spec::check(file, image.to_vec())?;
+    let spec = Spec::check(file, image.clone())?;
     // A spec that cannot start is refused here rather than by the first node.
     genesis_hash(&spec)?;
     let text = serde_json::to_string_pretty(&spec.file)? + "\n";

@@ -11,10 +11,7 @@ use serde_json::{Value, json};
 use super::print_json;
 use crate::cli::Image;
 use crate::output::say;
-use crate::spec::read_bounded;
-
-/// Bytes of an Image file.
-const IMAGE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+use crate::spec::{IMAGE_BYTES_MAX, read_bounded};
 
 /// Builds or shows an Image.
 pub fn run(command: Image) -> anyhow::Result<()> {

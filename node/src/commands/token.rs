@@ -85,9 +85,9 @@ async fn transfer(order: &Order, rpc: &str, json: bool) -> anyhow::Result<()> {
     let submitted = client.submit(&wallet, &transfer).await?;
     let included = tokio::time::timeout(order.timeout, client.wait(submitted.id.0))
         .await
-        .with_context(|| {
+        .map_err(|_| {
             let seconds = order.timeout.as_secs();
-            format!(
+            anyhow::anyhow!(
                 "accepted, but in no block after {seconds} s: does the node build blocks? event_status {} says what becomes of it",
                 submitted.id
             )

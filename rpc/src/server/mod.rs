@@ -109,13 +109,16 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens on an address and serves until stopped.
+    /// Serves on a listener until stopped.
+    ///
+    /// # Errors
+    ///
+    /// The listener's address cannot be read.
     pub async fn start(
-        listen: SocketAddr,
+        listener: TcpListener,
         backend: Arc<dyn Backend>,
         limits: Limits,
     ) -> std::io::Result<Server> {
-        let listener = TcpListener::bind(listen).await?;
         let local_addr = listener.local_addr()?;
         let (stop_handle, stop) = stop_channel();
         let context = Arc::new(Context {

@@ -17,8 +17,8 @@ pub struct Toolchain {
 }
 
 impl Toolchain {
-    /// Looks for a toolchain: the one that `JAR_GUEST_RUSTC` and `JAR_GUEST_CARGO` name,
-    /// the distribution's in `/usr/bin`, rustup's nightly.
+    /// Looks for a toolchain: the one that `JAR_GUEST_RUSTC` and `JAR_GUEST_CARGO` name and no
+    /// other; without them the distribution's in `/usr/bin`, then rustup's nightly.
     ///
     /// # Errors
     ///
@@ -137,7 +137,7 @@ fn candidates() -> Vec<(PathBuf, PathBuf)> {
     let var = |name: &str| std::env::var_os(name).map(PathBuf::from);
     let mut out = Vec::new();
     if let (Some(rustc), Some(cargo)) = (var("JAR_GUEST_RUSTC"), var("JAR_GUEST_CARGO")) {
-        out.push((rustc, cargo));
+        return vec![(rustc, cargo)];
     }
     out.push(("/usr/bin/rustc".into(), "/usr/bin/cargo".into()));
     let which = |tool: &str| {
