@@ -396,12 +396,9 @@ impl Chain {
         let store = &*self.env.store;
         let handle = program_image(&state.instance)?;
         let loaded = self.env.programs.load(store, &handle)?;
-        let mut cap = match loaded.pinned.get(first) {
-            Some(pinned) => Some(pinned.clone()),
-            None => program_table(&state.instance)?
-                .get(store, first)
-                .map_err(KernelError::from)?,
-        };
+        let mut cap = loaded
+            .slot(store, &program_table(&state.instance)?, first)
+            .map_err(KernelError::from)?;
         for key in rest {
             cap = match cap {
                 None => return Ok(None),

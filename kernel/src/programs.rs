@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jar_cap::image::{Image, Pinned};
-use jar_cap::{Cap, Data, Hash, ImageRef, Key, NodeStore};
+use jar_cap::{CNode, Cap, Data, Hash, ImageRef, Key, NodeStore, StoreError};
 use jar_pvm::{Code, Engine, GasModel};
 
 use crate::error::KernelError;
@@ -51,6 +51,19 @@ impl Loaded {
             image,
             pinned,
         })
+    }
+
+    /// What a slot of an Instance with this table holds: pinned slots are laid over.
+    pub fn slot(
+        &self,
+        store: &dyn NodeStore,
+        table: &CNode,
+        key: &Key,
+    ) -> Result<Option<Cap>, StoreError> {
+        match self.pinned.get(key) {
+            Some(pinned) => Ok(Some(pinned.clone())),
+            None => table.get(store, key),
+        }
     }
 
     /// Bytes of code, by which a first entry is priced.

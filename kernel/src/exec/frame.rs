@@ -319,10 +319,7 @@ fn mapped_data(
     path: &Path,
 ) -> Result<Option<Data>, Stop> {
     let (first, rest) = path.split_first();
-    let mut cap = match loaded.pinned.get(first) {
-        Some(pinned) => Some(pinned.clone()),
-        None => table.get(store, first)?,
-    };
+    let mut cap = loaded.slot(store, table, first)?;
     for key in rest {
         let Some(Cap::CNode(node)) = cap else {
             return Err(Status::WrongKind.into());

@@ -2,7 +2,7 @@
 //! overridden by operations on their slots.
 
 use jar_abi::Status;
-use jar_cap::{CNode, Cap, Key, NodeStore, Path};
+use jar_cap::{CNode, Cap, Error, Key, NodeStore, Path};
 
 use crate::exec::Stop;
 use crate::exec::frame::Frame;
@@ -11,10 +11,7 @@ impl Frame {
     /// What a path holds.
     pub fn get(&self, store: &dyn NodeStore, path: &Path) -> Result<Option<Cap>, Stop> {
         let (first, rest) = path.split_first();
-        let mut cap = match self.loaded.pinned.get(first) {
-            Some(pinned) => Some(pinned.clone()),
-            None => self.table.get(store, first)?,
-        };
+        let mut cap = self.loaded.slot(store, &self.table, first)?;
         for key in rest {
             cap = match cap {
                 None => None,
@@ -97,20 +94,10 @@ pub(crate) fn set_path(
     keys: &[Key],
     cap: Option<Cap>,
 ) -> Result<(), Stop> {
-    match keys {
-        [] => Err(Status::Invalid.into()),
-        [key] => {
-            table.set(store, key, cap)?;
-            Ok(())
-        }
-        [first, rest @ ..] => {
-            // Taken out while it changes, so that it is not shared and need not be copied.
-            let Some(Cap::CNode(mut child)) = table.set(store, first, None)? else {
-                return Err(Status::WrongKind.into());
-            };
-            set_path(&mut child, store, rest, cap)?;
-            table.set(store, first, Some(Cap::CNode(child)))?;
-            Ok(())
-        }
+    match table.set_path(store, keys, cap) {
+        Ok(_) => Ok(()),
+        Err(Error::NotCNode(_)) => Err(Status::WrongKind.into()),
+        Err(Error::PathLength(_)) => Err(Status::Invalid.into()),
+        Err(error) => Err(Stop::Node(error.into())),
     }
 }
