@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use jar_driver::{Driver, Effect, Input, Schedule};
+use jar_driver::{BlockRef, Config, Driver, Effect, Input, Limits, Schedule, SyncMode};
 use jar_kernel::block::Event;
 use jar_kernel::local::{LocalHardware, Notice};
 use jar_kernel::{Accepted, Advance, AdvanceError, Advanced, Kernel, KernelError, Refusal, Trace};
@@ -177,7 +177,16 @@ impl KernelThread {
         let (publish, published) = watch::channel(publication(&kernel));
         let (ends, ended) = oneshot::channel::<()>();
         let worker = Worker {
-            driver: Driver::new(schedule, kernel.head().header.slot),
+            driver: Driver::new(Config {
+                schedule,
+                genesis: kernel.chain().genesis_hash(),
+                sync: SyncMode::Full,
+                first_height: 1,
+                head: BlockRef::from(&**kernel.head()),
+                finalized: BlockRef::from(&**kernel.finalized()),
+                peers_min: 0,
+                limits: Limits::default(),
+            }),
             kernel,
             queue,
             publish,
@@ -285,6 +294,8 @@ impl Worker {
                 Effect::Wake { at_ms } => {
                     sleep = Duration::from_millis(at_ms.saturating_sub(now_ms())).min(SLEEP_MAX);
                 }
+                // Of peers, which this node has none.
+                _ => {}
             }
         }
         Ok(sleep)
@@ -362,7 +373,7 @@ impl Worker {
                 .store(now_ms(), Ordering::Relaxed);
             // Nothing to do: this thread's own build moved the head past that slot.
             self.driver
-                .handle(Input::Head { slot: header.slot }, now_ms());
+                .handle(Input::Head(BlockRef::from(&**self.kernel.head())), now_ms());
             self.show_head();
             info!(
                 target: "chain",

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jar_cap::{Hash, StoreError};
-use jar_driver::{Driver, Effect, Input, Schedule};
+use jar_driver::{BlockRef, Driver, Effect, Input, Limits, Schedule, SyncMode};
 use jar_kernel::block::Event;
 use jar_kernel::local::LocalHardware;
 use jar_kernel::signer::Signer;
@@ -173,7 +173,16 @@ impl Simulation {
         let hardware =
             LocalHardware::new(store.clone(), signer, Box::new(|_| {}), Box::new(|| false));
         let kernel = (self.open)(Arc::new(hardware))?;
-        let driver = Driver::new(self.schedule(), kernel.head().header.slot);
+        let driver = Driver::new(jar_driver::Config {
+            schedule: self.schedule(),
+            genesis: kernel.chain().genesis_hash(),
+            sync: SyncMode::Full,
+            first_height: 1,
+            head: BlockRef::from(&**kernel.head()),
+            finalized: BlockRef::from(&**kernel.finalized()),
+            peers_min: 0,
+            limits: Limits::default(),
+        });
         Ok(Process {
             store,
             kernel,
@@ -214,6 +223,8 @@ impl Simulation {
                         return Ok(None);
                     }
                 }
+                // Of peers, which there are none.
+                _ => {}
             }
         }
         Ok(Some(wake_ms))
