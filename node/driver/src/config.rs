@@ -64,10 +64,10 @@ pub struct Limits {
     pub imports: usize,
     /// Gossip blocks waiting for the kernel, of all peers.
     pub gossip_blocks: usize,
-    /// Events waiting for the kernel, of all peers.
-    pub events: usize,
-    /// Events waiting for the kernel, of one peer.
-    pub events_per_peer: usize,
+    /// Bytes of events waiting for the kernel, of all peers.
+    pub event_bytes: usize,
+    /// Bytes of events waiting for the kernel, of one peer.
+    pub event_bytes_per_peer: usize,
     /// Blocks whose parent is not known, and blocks of future slots.
     pub orphans: usize,
     /// Such blocks of one peer.
@@ -89,7 +89,7 @@ pub struct Limits {
     /// Block hashes remembered as known, and as invalid.
     pub remembered: usize,
     /// Cost of requests a peer may have served at once: a status costs 1, a block or a pivot
-    /// 4, a record 1.
+    /// 8, a record 1.
     pub serve_burst: u64,
     /// Cost of requests a peer may have served in a second.
     pub serve_per_s: u64,
@@ -110,8 +110,8 @@ impl Default for Limits {
             requests_per_peer: 2,
             imports: 32,
             gossip_blocks: 32,
-            events: 1024,
-            events_per_peer: 256,
+            event_bytes: 32 << 20,
+            event_bytes_per_peer: 8 << 20,
             orphans: 64,
             orphans_per_peer: 16,
             orphan_bytes: 32 << 20,
@@ -122,8 +122,8 @@ impl Default for Limits {
             behind: 2,
             patience_ms: 10_000,
             remembered: 4096,
-            serve_burst: 8192,
-            serve_per_s: 4096,
+            serve_burst: 65_536,
+            serve_per_s: 65_536,
             pivot_peers: 2,
         }
     }

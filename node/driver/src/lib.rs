@@ -8,6 +8,8 @@ mod config;
 mod driver;
 mod io;
 pub mod messages;
+mod peers;
+mod recent;
 mod schedule;
 pub mod serve;
 
@@ -18,4 +20,5 @@ pub use io::{
     RequestFailure, RequestId, Ticket, Verdict,
 };
 pub use messages::{BlockRef, Pivot, Request, Response, Status};
+pub use peers::BAN_AT;
 pub use schedule::Schedule;
