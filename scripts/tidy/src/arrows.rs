@@ -25,6 +25,10 @@ const ARROWS: &[(&str, &[&str])] = &[
         &["jar-cap", "jar-kernel", "jar-rpc", "jar-token-api"],
     ),
     ("jar-tidy", &[]),
+    (
+        "jar-fuzz",
+        &["jar-isa", "jar-abi", "jar-cap", "jar-pvm", "jar-kernel"],
+    ),
 ];
 
 /// The one crate that stands above all others.

@@ -1,0 +1,47 @@
+//! Memory of every kind: zeros and sources, watched and eager, written and read, with
+//! neighbours of other kinds and gaps.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jar_pvm::{Access, Backing, Region};
+
+use crate::rig::{Pages, region};
+
+/// Layouts that differ in kind, all around 0x10000 and the end of the address space.
+pub fn layouts() -> Vec<Vec<Region>> {
+    let content = |index: u32, len: usize| (index, (0..len).map(|i| (i * 7 + 3) as u8).collect());
+    let pages = BTreeMap::from([content(0, 4096), content(1, 100), content(3, 4096)]);
+    let source = Backing::Source(Arc::new(Pages(pages)));
+    let sourced = |start, pages, access, eager| Region {
+        backing: source.clone(),
+        eager,
+        ..region(start, pages, access)
+    };
+    let eager = |start, pages| Region {
+        eager: true,
+        ..region(start, pages, Access::ReadWrite)
+    };
+    vec![
+        vec![region(0x10000, 8, Access::ReadWrite)],
+        vec![
+            sourced(0x10000, 2, Access::ReadWrite, false),
+            region(0x12000, 2, Access::ReadWrite),
+            sourced(0x14000, 2, Access::Read, false),
+            eager(0x16000, 2),
+        ],
+        vec![
+            eager(0x10000, 1),
+            region(0x11000, 1, Access::Read),
+            sourced(0x12000, 4, Access::ReadWrite, true),
+            region(0x17000, 1, Access::ReadWrite),
+            region(0xffff_f000, 1, Access::ReadWrite),
+        ],
+        vec![
+            region(0x10000, 3, Access::Read),
+            sourced(0x14000, 3, Access::ReadWrite, false),
+            eager(0xffff_e000, 2),
+        ],
+        vec![],
+    ]
+}

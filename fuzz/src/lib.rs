@@ -1,0 +1,39 @@
+//! What is tried with inputs that nobody chose: each [`Target`] takes any bytes and panics where
+//! the project breaks a promise. `docs/fuzzing.md` says how to run them.
+
+pub mod corpus;
+pub mod engines;
+pub mod layouts;
+pub mod programs;
+pub mod rig;
+pub mod run;
+
+/// A named check of one input.
+#[derive(Clone, Copy)]
+pub struct Target {
+    /// What `scripts/fuzz` and the folder of its corpus call it.
+    pub name: &'static str,
+    /// Panics where a promise is broken; any bytes are a good input.
+    pub check: fn(&[u8]),
+    /// Bytes that an input made anew has at most.
+    pub input_len_max: usize,
+}
+
+/// Every target.
+pub const TARGETS: &[Target] = &[
+    Target {
+        name: "structured",
+        check: engines::structured,
+        input_len_max: 1500,
+    },
+    Target {
+        name: "bytecode",
+        check: engines::bytecode,
+        input_len_max: 600,
+    },
+];
+
+/// The target of this name.
+pub fn target(name: &str) -> Option<Target> {
+    TARGETS.iter().copied().find(|target| target.name == name)
+}
