@@ -193,6 +193,12 @@ need_guest_toolchain() {
     done
 }
 
+# The architecture tests of the transpiler are assembled, and run by QEMU for comparison.
+need_riscv_tools() {
+    has riscv64-unknown-elf-as || has riscv64-linux-gnu-as || MISSING_PACKAGES+=(binutils-riscv64-unknown-elf)
+    has qemu-riscv64 || MISSING_PACKAGES+=(qemu-user)
+}
+
 # scripts/verify_proof.py is compared with the node's own proofs.
 need_python() {
     has python3 || MISSING_PACKAGES+=(python3)

@@ -78,7 +78,15 @@ fn without_apt_the_packages_are_named() {
     add_program(&machine, "rustc", "echo 'rustc 9.0.0 (abc 2030-01-01)'");
     let (success, text) = run(&machine, "test");
     assert!(!success, "{text}");
-    let packages = ["g++", "rustc-web", "cargo-web", "rust-web-src", "lld-19"];
+    let packages = [
+        "g++",
+        "rustc-web",
+        "cargo-web",
+        "rust-web-src",
+        "lld-19",
+        "binutils-riscv64-unknown-elf",
+        "qemu-user",
+    ];
     for package in packages {
         assert!(text.contains(package), "{package} is not in: {text}");
     }

@@ -119,6 +119,29 @@ impl PageSource for Bytes {
     }
 }
 
+/// The memory that an Image asks for.
+pub fn regions(image: &Image) -> Vec<Region> {
+    let regions = image.memory.iter().map(|mapping| {
+        let (path, access, eager) = match &mapping.source {
+            Source::Slot(path) => (Some(path), Access::Read, false),
+            Source::Ephemeral { init, eager } => (init.as_ref(), Access::ReadWrite, *eager),
+        };
+        let backing = path.map_or(Backing::Zero, |path| match &image.pinned[&path.keys()[0]] {
+            Pinned::Data(bytes) => Backing::Source(Arc::new(Bytes(bytes.clone()))),
+            Pinned::Image(_) => panic!("no Data"),
+        });
+        let (start, pages) = (mapping.start, mapping.size / PAGE_SIZE);
+        Region {
+            start,
+            pages,
+            access,
+            backing,
+            eager,
+        }
+    });
+    regions.collect()
+}
+
 /// An Image ready to run on the interpreter.
 pub struct Guest {
     pub image: Image,
@@ -133,25 +156,7 @@ impl Guest {
             assert!(program.is_block_start(endpoint.pc), "{}", endpoint.name);
         }
         let code = Interpreter.prepare(Arc::new(program), GasModel::Unit);
-        let regions = image.memory.iter().map(|mapping| {
-            let (path, access, eager) = match &mapping.source {
-                Source::Slot(path) => (Some(path), Access::Read, false),
-                Source::Ephemeral { init, eager } => (init.as_ref(), Access::ReadWrite, *eager),
-            };
-            let backing = path.map_or(Backing::Zero, |path| match &image.pinned[&path.keys()[0]] {
-                Pinned::Data(bytes) => Backing::Source(Arc::new(Bytes(bytes.clone()))),
-                Pinned::Image(_) => panic!("no Data"),
-            });
-            let (start, pages) = (mapping.start, mapping.size / PAGE_SIZE);
-            Region {
-                start,
-                pages,
-                access,
-                backing,
-                eager,
-            }
-        });
-        let machine = code.machine(MemoryMap::new(regions.collect()).unwrap());
+        let machine = code.machine(MemoryMap::new(regions(&image)).unwrap());
         Guest { image, machine }
     }
 
