@@ -148,7 +148,6 @@ pub struct Test {
 }
 
 /// Where the linker script puts the signatures, one behind the other.
-
 pub const SIGNATURE: u64 = 0x5000_0000;
 
 impl Test {
@@ -214,7 +213,7 @@ impl Test {
     /// written, which nobody can know before.
     fn load(&mut self, regs: &[(u8, u64)]) {
         self.cases += 1;
-        if self.cases % 2 == 0 {
+        if self.cases.is_multiple_of(2) {
             for (reg, value) in regs.iter().filter(|(reg, _)| *reg != 0) {
                 self.line(&format!("li x{reg}, {}", *value as i64));
             }
@@ -427,7 +426,7 @@ impl Test {
         self.line(&format!("la x{rs1}, ops_{label}+{base_at}"));
         // An address that isn't known before, in every other case.
         self.cases += 1;
-        if self.cases % 2 == 0 {
+        if self.cases.is_multiple_of(2) {
             let free = self.others(&[rs1]);
             let hidden = self.random.pick(&free);
             self.line(&format!("la x{hidden}, nought"));
