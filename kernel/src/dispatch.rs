@@ -9,7 +9,7 @@ use jar_cap::image::{Image, Role};
 use parity_scale_codec::{Compact, CompactLen, Encode};
 
 use crate::block::{Attestation, Event};
-use crate::exec::{Effects, EmittedItem, Keep};
+use crate::exec::{Effects, EmittedItem, Keep, LiveEffects};
 use crate::params::Params;
 
 /// Encoded bytes of an attestation at the most.
@@ -109,13 +109,13 @@ impl SlotView<'_> {
     }
 
     /// Whether one more item of a size fits beside what is kept and emitted already.
-    pub fn has_room(&self, effects: &Effects, size: u64) -> bool {
-        let (kept, kept_bytes) = match &effects.keep {
+    pub fn has_room(&self, effects: &LiveEffects, size: u64) -> bool {
+        let (kept, kept_bytes) = match effects.keep() {
             Keep::All => (self.slot.items.len() as u64, self.slot.bytes),
             Keep::None => (0, 0),
             Keep::Some { items, bytes, .. } => (*items, *bytes),
         };
-        kept + (effects.items.len() as u64) < self.items_max
+        kept + effects.items < self.items_max
             && kept_bytes + effects.item_bytes + size <= self.bytes_max
     }
 }

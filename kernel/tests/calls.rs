@@ -76,11 +76,11 @@ fn a_fault_undoes_what_the_callee_did_and_nothing_else() {
             Fault::BadRange,
         ),
         (
-            "swap",
+            "yield",
             |asm| {
-                asm.call(Op::Swap, &[50, 51]);
+                asm.call(Op::Yield, &[slots::CONSENSUS.into()]);
             },
-            Fault::NotSupported,
+            Fault::Unhandled,
         ),
     ];
     for (name, ending, fault) in endings {

@@ -60,26 +60,26 @@ macro_rules! host_calls {
 
 host_calls! {
     0 Halt halt(value) -> "does not return" ! [], built;
-    1 Copy copy(src, dst) -> "0" ! [Empty, Occupied, Pinned, WrongKind, Invalid], built;
-    2 Move move(src, dst) -> "0" ! [Empty, Occupied, Pinned, WrongKind, Invalid], built;
-    3 Drop drop(slot) -> "0" ! [Empty, Pinned, WrongKind, Invalid], built;
-    4 Swap swap(a, b) -> "0" ! [Empty, Pinned, Busy, WrongKind, Invalid], reserved;
-    5 MintCnode mint_cnode(dst) -> "0" ! [Occupied, Pinned, WrongKind, Invalid], built;
+    1 Copy copy(src, dst) -> "0" ! [Empty, Occupied, Pinned, Busy, WrongKind, Invalid], built;
+    2 Move move(src, dst) -> "0" ! [Empty, Occupied, Pinned, Busy, WrongKind, Invalid], built;
+    3 Drop drop(slot) -> "0" ! [Empty, Pinned, Busy, WrongKind, Invalid], built;
+    4 Swap swap(a, b) -> "0" ! [Empty, Pinned, Busy, WrongKind, Invalid], built;
+    5 MintCnode mint_cnode(dst) -> "0" ! [Occupied, Pinned, Busy, WrongKind, Invalid], built;
     6 Kind kind(slot) -> "kind, size in φ8" ! [Empty, WrongKind, Invalid], built;
     7 NextKey next_key(cnode, key_ptr, key_len, out_ptr) -> "length of the next key" ! [Empty, WrongKind, Invalid], built;
-    16 Yield yield_(marker) -> "0" ! [Empty, WrongKind, Invalid], reserved;
+    16 Yield yield_(marker) -> "0" ! [Empty, WrongKind, Invalid], built;
     17 SetImage set_image(image) -> "0" ! [Empty, Occupied, WrongKind, Invalid], reserved;
     18 DeriveSpawn derive_spawn(image, cnode, dst) -> "0" ! [Empty, Occupied, Pinned, Busy, WrongKind, Invalid], reserved;
     19 MakeImage make_image(data, dst) -> "0" ! [Empty, Occupied, Pinned, Busy, WrongKind, Range, Invalid], reserved;
     20 SameType same_type(a, b) -> "1 same, 0 not" ! [Empty, WrongKind, Invalid], built;
-    21 TypeOf type_of(src, dst) -> "0" ! [Empty, Occupied, Pinned, WrongKind, Invalid], built;
+    21 TypeOf type_of(src, dst) -> "0" ! [Empty, Occupied, Pinned, Busy, WrongKind, Invalid], built;
     22 ReadData read_data(slot, ptr, len, offset) -> "bytes copied" ! [Empty, WrongKind, Range, Invalid], built;
-    23 MintData mint_data(ptr, len, dst) -> "0" ! [Occupied, Pinned, WrongKind, Range, Invalid], built;
+    23 MintData mint_data(ptr, len, dst) -> "0" ! [Occupied, Pinned, Busy, WrongKind, Range, Invalid], built;
     24 Open open(file, dst) -> "0" ! [Empty, Occupied, WrongKind, Denied, Invalid], reserved;
     25 Save save(data, dst) -> "0" ! [Empty, Occupied, WrongKind, Denied, Invalid], reserved;
     26 Call call(slot, endpoint, arg0, arg1, arg2, arg3) -> "value, call status in φ8" ! [Empty, Busy, WrongKind, NoEndpoint, Quota, Depth, Denied, Invalid], built;
-    27 Resume resume(slot) -> "as call" ! [Empty, WrongKind, Denied, Depth, Invalid], reserved;
-    28 Abort abort(slot) -> "0" ! [Empty, WrongKind, Invalid], reserved;
+    27 Resume resume(slot) -> "as call" ! [Empty, WrongKind, Denied, Invalid], built;
+    28 Abort abort(slot) -> "0" ! [Empty, WrongKind, Denied, Invalid], built;
     29 Detach detach(slot) -> "0" ! [Empty, WrongKind, Invalid], reserved;
     30 Attest attest(slot, key_ptr, blob_ptr, blob_len, scope_ptr, scope_len) -> "1 recorded, 0 absent" ! [Empty, WrongKind, Denied, Invalid], built;
     31 Result result(slot, ptr, len) -> "1 recorded, 0 absent" ! [Empty, WrongKind, Denied, Invalid], reserved;
@@ -87,7 +87,7 @@ host_calls! {
     33 BlockInfo block_info(ptr) -> "0" ! [], built;
     34 Score score(slot, score) -> "0" ! [Empty, WrongKind, Denied, Invalid], built;
     35 Finalize finalize(slot, hash_ptr) -> "0" ! [Empty, WrongKind, Denied, Invalid], built;
-    36 SlotRead slot_read(item, dst) -> "0" ! [Occupied, Pinned, WrongKind, Range, Denied, Invalid], built;
+    36 SlotRead slot_read(item, dst) -> "0" ! [Occupied, Pinned, Busy, WrongKind, Range, Denied, Invalid], built;
     37 SlotEmit slot_emit(kind, endpoint, payload, picks_ptr, picks_len) -> "0" ! [Empty, WrongKind, NoEndpoint, Quota, Range, Denied, Invalid], built;
     38 SlotKeep slot_keep(bitmap_ptr, len) -> "0" ! [Range, Denied], built;
     39 SlotClear slot_clear() -> "0" ! [Denied], built;

@@ -4,14 +4,17 @@ mod attest;
 mod context;
 mod effects;
 mod frame;
+mod memory;
+mod meters;
 mod ops;
 mod path;
 mod run;
+mod suspend;
 mod table;
 
 pub(crate) use attest::{Obligation, Traces};
 pub(crate) use context::{BlockInfo, Env, Grant, Invocation};
-pub(crate) use effects::{Effects, EmittedItem, Keep};
+pub(crate) use effects::{Effects, EmittedItem, Keep, LiveEffects};
 pub(crate) use run::{Finished, execute};
 
 use jar_abi::{Fault, Status};
@@ -26,6 +29,8 @@ pub(crate) enum Stop {
     Status(Status),
     /// The frame faults.
     Fault(Fault),
+    /// The frame's meters are too low for its next step, of which nothing was done.
+    Short(meters::Resource),
     /// The event's budget is gone: the whole call faults.
     Exhausted(Fault),
     /// The node itself is in trouble.

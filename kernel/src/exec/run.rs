@@ -4,20 +4,25 @@ use std::collections::BTreeSet;
 
 use jar_abi::{CallStatus, Fault, HostCall, Status};
 use jar_cap::image::{Endpoint, Role};
-use jar_cap::{Cap, Hash, Instance, NodeStore, Path};
+use jar_cap::{Cap, Hash, ImageRef, Instance, NodeStore, Path};
 use jar_pvm::{Exit, Machine};
 
 use crate::block::Ending;
+use crate::dispatch::SlotView;
 use crate::error::KernelError;
-use crate::exec::effects::{Effects, Mark};
-use crate::exec::frame::{Entry, Frame, Program, declared_bytes, program_parts};
-use crate::exec::{Env, Invocation, Stop, Traces};
+use crate::exec::effects::{Effect, Effects, LiveEffects};
+use crate::exec::frame::{Entry, Frame, Program, program_parts};
+use crate::exec::memory::declared_bytes;
+use crate::exec::meters::Rows;
+use crate::exec::{BlockInfo, Env, Grant, Invocation, Stop, Traces};
 
 /// What came of a top-level call.
 pub(crate) struct Finished<'t> {
     pub ending: Ending,
     /// The chain Instance after the call; the one before it when the call faulted.
     pub instance: Instance,
+    /// The Image that the chain Instance asked to have when its block commits.
+    pub next_image: Option<ImageRef>,
     /// What the call left in slot 0.
     pub scratch: Option<Cap>,
     pub gas_used: u64,
@@ -26,23 +31,29 @@ pub(crate) struct Finished<'t> {
 }
 
 /// Register of the first argument and of the result.
-const RESULT: usize = 7;
+pub(super) const RESULT: usize = 7;
 /// Register of a CALL's status.
-const STATUS: usize = 8;
+pub(super) const STATUS: usize = 8;
 
-/// A call in progress: its live frames, the last one running.
+/// A call in progress.
 pub(crate) struct Execution<'a, 't> {
     pub env: &'a Env,
-    pub block: crate::exec::BlockInfo,
+    pub block: BlockInfo,
     pub traces: Traces<'t>,
-    pub slot: Option<&'a crate::dispatch::SlotView<'a>>,
+    pub slot: Option<&'a SlotView<'a>>,
     pub log: &'a dyn Fn(u64, &[u8]),
-    pub effects: Effects,
-    frames: Vec<Frame>,
-    quota: u64,
+    pub effects: LiveEffects,
+    /// The running frame, last, and its owners; suspended subtrees hang off them.
+    pub(super) frames: Vec<Box<Frame>>,
+    pub(super) gas: Rows,
+    pub(super) quota: Rows,
+    /// Gas that the running machine was given when it was last booked.
+    pub(super) loaded_gas: u64,
+    /// Gas that the present host call was charged.
+    pub(super) charged: u64,
     /// Images entered in this call, by id: each pays for its code once.
-    entered: BTreeSet<Hash>,
-    live_bytes: u64,
+    pub(super) entered: BTreeSet<Hash>,
+    pub(super) live_bytes: u64,
 }
 
 /// What an operation leads to.
@@ -51,16 +62,16 @@ pub(crate) enum Flow {
     Value(u64),
     /// φ7 and φ8 of the running frame.
     Pair(u64, u64),
-    /// A callee, which runs next.
-    Enter(Box<Frame>),
+    /// The frame that is now on top runs next.
+    Switch,
     /// The running frame halts with a value.
     Halt(u64),
 }
 
 /// How the root ended.
-enum Root {
+pub(super) enum Root {
     Halted(u64, Box<Frame>),
-    Faulted(Fault, u64),
+    Faulted(Fault),
 }
 
 /// Runs one top-level call to its end.
@@ -80,62 +91,78 @@ pub(crate) fn execute<'a, 't>(
         slot,
         log,
     } = invocation;
-    let mut execution = Execution {
-        env,
-        block,
-        traces,
-        slot,
-        log,
-        effects: Effects::default(),
-        frames: Vec::new(),
-        quota: grant.quota,
-        entered: BTreeSet::new(),
-        live_bytes: 0,
-    };
-    let root = execution.run_root(&instance, endpoint, arguments, scratch, is_view, grant.gas)?;
-    let (ending, instance, scratch, gas_left) = match root {
-        Root::Halted(value, mut frame) => {
-            let gas_left = frame.machine.gas();
-            let scratch = end_frame(execution.store(), &mut frame)?;
-            (
-                Ending::Halted(value),
-                frame.into_instance(),
-                scratch,
-                gas_left,
-            )
-        }
-        Root::Faulted(fault, gas_left) => {
-            execution.effects.undo(Mark::default());
-            (Ending::Faulted(fault as u64), instance, None, gas_left)
-        }
-    };
-    Ok(Finished {
-        ending,
+    let mut execution = Execution::new(env, block, traces, slot, log, grant);
+    let root = execution.run_root(&instance, endpoint, arguments, scratch, is_view)?;
+    let gas_used = grant.gas - execution.gas.budget();
+    let mut finished = Finished {
+        ending: Ending::Halted(0),
         instance,
-        scratch,
-        gas_used: grant.gas - gas_left,
-        effects: execution.effects,
+        next_image: None,
+        scratch: None,
+        gas_used,
+        effects: Effects {
+            slot_was_full: execution.effects.slot_was_full,
+            ..Effects::default()
+        },
         traces: execution.traces,
-    })
+    };
+    match root {
+        Root::Halted(value, mut frame) => {
+            finished.ending = Ending::Halted(value);
+            finished.scratch = end_frame(&*env.store, &mut frame)?;
+            let effects = std::mem::take(&mut frame.effects);
+            finished.effects = execution.effects.finish(effects);
+            finished.next_image = frame.next_image.take();
+            finished.instance = frame.into_instance();
+        }
+        Root::Faulted(fault) => finished.ending = Ending::Faulted(fault as u64),
+    }
+    Ok(finished)
 }
 
 /// Writes back what a halting frame wrote and takes its scratchpad.
 fn end_frame(store: &dyn NodeStore, frame: &mut Frame) -> Result<Option<Cap>, KernelError> {
     frame
-        .write_back(store)
+        .memory
+        .write_back(store, &*frame.machine, &mut frame.table)
         .and_then(|()| frame.swap_scratch(store, None))
         .map_err(node_error)
 }
 
 /// For steps in which a guest has no part: whatever stops them is the node's trouble.
-fn node_error(stop: Stop) -> KernelError {
+pub(super) fn node_error(stop: Stop) -> KernelError {
     match stop {
         Stop::Node(error) => error,
         other => KernelError::Internal(format!("ending a call: {other:?}")),
     }
 }
 
-impl<'a> Execution<'a, '_> {
+impl<'a, 't> Execution<'a, 't> {
+    fn new(
+        env: &'a Env,
+        block: BlockInfo,
+        traces: Traces<'t>,
+        slot: Option<&'a SlotView<'a>>,
+        log: &'a dyn Fn(u64, &[u8]),
+        grant: Grant,
+    ) -> Self {
+        Execution {
+            env,
+            block,
+            traces,
+            slot,
+            log,
+            effects: LiveEffects::default(),
+            frames: Vec::new(),
+            gas: Rows::new(grant.gas),
+            quota: Rows::new(grant.quota),
+            loaded_gas: 0,
+            charged: 0,
+            entered: BTreeSet::new(),
+            live_bytes: 0,
+        }
+    }
+
     pub fn store(&self) -> &'a dyn NodeStore {
         &*self.env.store
     }
@@ -147,7 +174,6 @@ impl<'a> Execution<'a, '_> {
         arguments: [u64; 4],
         scratch: Option<Cap>,
         is_view: bool,
-        gas: u64,
     ) -> Result<Root, KernelError> {
         let internal = |what: &str| KernelError::Internal(what.to_string());
         let program = self
@@ -161,27 +187,28 @@ impl<'a> Execution<'a, '_> {
         // The chain's own Image is prepared on every node: its code costs nothing.
         self.entered.insert(program.loaded.handle.id());
         let price = self.entry_price(&program);
-        if gas < price {
-            // All is spent, so that no block holds more calls than its gas can start.
-            return Ok(Root::Faulted(Fault::OutOfGas, 0));
+        let can_enter = self.gas.budget() >= price;
+        // What can't be entered spends all, so that no block holds more calls than its gas
+        // can start.
+        self.gas.spend(0, price);
+        if !can_enter {
+            return Ok(Root::Faulted(Fault::OutOfGas));
         }
         let entry = Entry {
             endpoint,
             arguments,
             scratch,
             origin: None,
-            mark: Mark::default(),
             is_view,
             is_copy: false,
         };
-        let mut frame = match self.build_frame(program, entry) {
+        let frame = match self.build_frame(program, entry) {
             Ok(frame) => frame,
             // The chain's own mappings don't fit its table: only its program can mend that.
-            Err(Stop::Status(_)) => return Ok(Root::Faulted(Fault::Panic, gas - price)),
+            Err(Stop::Status(_)) => return Ok(Root::Faulted(Fault::Panic)),
             Err(stop) => return Err(node_error(stop)),
         };
-        frame.machine.set_gas(gas - price);
-        self.push(frame);
+        self.push(frame).map_err(node_error)?;
         self.drive()
     }
 
@@ -191,34 +218,49 @@ impl<'a> Execution<'a, '_> {
             let exit = self.top().machine.run()?;
             let step = match exit {
                 Exit::HostCall(number) => self.host_call(number),
-                Exit::Halt => Ok(Flow::Halt(self.top().machine.regs()[RESULT])),
+                Exit::Halt => {
+                    self.charged = 0;
+                    Ok(Flow::Halt(self.top().machine.regs()[RESULT]))
+                }
                 Exit::Panic => Err(Stop::Fault(Fault::Panic)),
                 Exit::PageFault(_) => Err(Stop::Fault(Fault::PageFault)),
-                Exit::OutOfGas => Err(Stop::Exhausted(Fault::OutOfGas)),
+                Exit::OutOfGas => self.find_block_gas(),
             };
-            let ended = match step {
-                Ok(Flow::Value(value)) => self.answer(value),
-                Ok(Flow::Pair(value, status)) => {
-                    self.top().machine.set_reg(STATUS, status);
-                    self.answer(value)
+            let step = match step {
+                Ok(Flow::Halt(value)) => self.halt(value),
+                Ok(flow) => {
+                    self.answer(flow);
+                    continue;
                 }
-                Ok(Flow::Enter(frame)) => {
-                    self.push(*frame);
-                    None
-                }
-                Ok(Flow::Halt(value)) => self.halt(value)?,
-                Err(Stop::Status(status)) => self.answer(status as i64 as u64),
-                Err(Stop::Fault(fault)) => self.fault(fault),
-                Err(Stop::Exhausted(fault)) => Some(self.exhaust(fault)),
-                Err(Stop::Node(error)) => return Err(error),
+                Err(stop) => Err(stop),
             };
-            if let Some(root) = ended {
+            if let Some(root) = self.end(exit, step)? {
                 return Ok(root);
             }
         }
     }
 
-    fn host_call(&mut self, number: u64) -> Result<Flow, Stop> {
+    /// Acts on the end of a frame, or on what stopped it.
+    fn end(
+        &mut self,
+        exit: Exit,
+        step: Result<Option<Root>, Stop>,
+    ) -> Result<Option<Root>, KernelError> {
+        match step {
+            Ok(ended) => Ok(ended),
+            Err(Stop::Status(status)) => {
+                self.answer(Flow::Value(status as i64 as u64));
+                Ok(None)
+            }
+            Err(Stop::Fault(fault)) => self.fault(fault),
+            Err(Stop::Short(resource)) => self.run_short(exit, resource),
+            Err(Stop::Exhausted(fault)) => Ok(Some(self.exhaust(fault))),
+            Err(Stop::Node(error)) => Err(error),
+        }
+    }
+
+    pub(super) fn host_call(&mut self, number: u64) -> Result<Flow, Stop> {
+        self.charged = 0;
         match HostCall::from_number(number) {
             Some(call) if call.is_supported() => self.perform(call),
             Some(_) => Err(Stop::Fault(Fault::NotSupported)),
@@ -229,9 +271,16 @@ impl<'a> Execution<'a, '_> {
         }
     }
 
-    fn answer(&mut self, value: u64) -> Option<Root> {
-        self.top().machine.set_reg(RESULT, value);
-        None
+    fn answer(&mut self, flow: Flow) {
+        let machine = self.machine();
+        match flow {
+            Flow::Value(value) => machine.set_reg(RESULT, value),
+            Flow::Pair(value, status) => {
+                machine.set_reg(RESULT, value);
+                machine.set_reg(STATUS, status);
+            }
+            Flow::Switch | Flow::Halt(_) => {}
+        }
     }
 
     /// The running frame. There is one from the first push until the root ends.
@@ -249,39 +298,34 @@ impl<'a> Execution<'a, '_> {
         &mut *self.top().machine
     }
 
-    fn push(&mut self, frame: Frame) {
+    /// Notes an effect of the running frame.
+    pub fn add_effect(&mut self, effect: Effect) {
+        let Execution {
+            frames, effects, ..
+        } = self;
+        if let Some(frame) = frames.last_mut() {
+            effects.add(&mut frame.effects, effect);
+        }
+    }
+
+    /// Makes a new frame the running one.
+    pub(super) fn push(&mut self, frame: Box<Frame>) -> Result<(), Stop> {
+        if !self.frames.is_empty() {
+            self.sync_gas();
+        }
         self.live_bytes += frame.writable_bytes;
         self.entered.insert(frame.loaded.handle.id());
         self.frames.push(frame);
+        self.resolve_meters(self.frames.len() - 1)?;
+        self.load_gas();
+        Ok(())
     }
 
-    fn pop(&mut self) -> Frame {
+    fn pop(&mut self) -> Box<Frame> {
+        self.sync_gas();
         let frame = self.frames.pop().expect("a call has a running frame");
         self.live_bytes -= frame.writable_bytes;
         frame
-    }
-
-    /// Charges gas; when short nothing is charged and the budget counts as gone.
-    pub fn charge(&mut self, price: u64) -> Result<(), Stop> {
-        let machine = self.machine();
-        match machine.gas().checked_sub(price) {
-            Some(left) => {
-                machine.set_gas(left);
-                Ok(())
-            }
-            None => Err(Stop::Exhausted(Fault::OutOfGas)),
-        }
-    }
-
-    /// Charges quota; when short nothing is charged and the budget counts as gone.
-    pub fn charge_quota(&mut self, bytes: u64) -> Result<(), Stop> {
-        match self.quota.checked_sub(bytes) {
-            Some(left) => {
-                self.quota = left;
-                Ok(())
-            }
-            None => Err(Stop::Exhausted(Fault::OutOfQuota)),
-        }
     }
 
     /// Quota of an occupied slot.
@@ -291,89 +335,99 @@ impl<'a> Execution<'a, '_> {
 
     /// Pays for the pages written since the last settlement.
     pub fn settle(&mut self) -> Result<(), Stop> {
-        let (price, persistent) = self.unsettled_price();
-        if self.machine().gas() < price {
-            // The pages are written already: what is left goes for them.
-            self.machine().set_gas(0);
+        let price = self.unsettled_price();
+        if price > 0 {
+            self.charge_owed(price)?;
         }
-        self.charge(price)?;
-        self.charge_quota(persistent * u64::from(jar_pvm::PAGE_SIZE))
-    }
-
-    /// Price of the pages written since the last settlement, and how many are persistent.
-    fn unsettled_price(&mut self) -> (u64, u64) {
-        let (pages, persistent) = self.top().settle();
-        let params = &self.env.params;
-        let price = pages * params.price_page_write + persistent * params.price_page_persist;
-        (price, persistent)
-    }
-
-    /// Ends the running frame by a halt.
-    fn halt(&mut self, value: u64) -> Result<Option<Root>, KernelError> {
-        match self.settle_at_halt() {
-            Ok(()) => {}
-            Err(Stop::Exhausted(fault)) => return Ok(Some(self.exhaust(fault))),
-            Err(stop) => return Err(node_error(stop)),
-        }
-        let mut frame = self.pop();
-        let Some(origin) = frame.origin.clone() else {
-            return Ok(Some(Root::Halted(value, Box::new(frame))));
-        };
-        let store = self.store();
-        let gas = frame.machine.gas();
-        let scratch = end_frame(store, &mut frame)?;
-        if frame.is_copy {
-            self.effects.undo(frame.mark);
-        } else {
-            let instance = Cap::Instance(frame.into_instance());
-            self.top()
-                .set(store, &origin, Some(instance))
-                .map_err(node_error)?;
-        }
-        if scratch.is_some() {
-            self.top()
-                .swap_scratch(store, scratch)
-                .map_err(node_error)?;
-        }
-        self.return_to_caller(gas, value, CallStatus::Ok);
-        Ok(None)
-    }
-
-    fn settle_at_halt(&mut self) -> Result<(), Stop> {
-        self.settle()?;
-        for path in self.top().newly_occupied() {
-            self.charge_quota(self.slot_quota(&path))?;
+        let owed = self.frame().memory.quota_owed();
+        if owed > 0 {
+            self.charge_quota(owed * u64::from(jar_pvm::PAGE_SIZE))?;
+            self.top().memory.quota_paid();
         }
         Ok(())
     }
 
+    /// Gas owed by the running frame for the pages it has written since the last settlement.
+    fn unsettled_price(&mut self) -> u64 {
+        let env = self.env;
+        unsettled_price(env, self.top())
+    }
+
+    /// Ends the running frame by a halt.
+    fn halt(&mut self, value: u64) -> Result<Option<Root>, Stop> {
+        self.settle()?;
+        let frame = self.frame();
+        let occupied = frame.memory.newly_occupied(&*frame.machine);
+        let quota = occupied.map(|path| self.slot_quota(path)).sum();
+        if quota > 0 {
+            self.charge_quota(quota)?;
+        }
+        self.discard_waiting()?;
+        let mut frame = self.pop();
+        let Some(origin) = frame.origin.clone() else {
+            return Ok(Some(Root::Halted(value, frame)));
+        };
+        let store = self.store();
+        let scratch = end_frame(store, &mut frame)?;
+        let effects = std::mem::take(&mut frame.effects);
+        if frame.is_copy {
+            self.effects.undo(effects);
+        } else {
+            self.top().effects.absorb(effects);
+            let instance = Cap::Instance(frame.into_instance());
+            self.top().set(store, &origin, Some(instance))?;
+        }
+        self.return_to_top(scratch, value, CallStatus::Ok)?;
+        Ok(None)
+    }
+
     /// Ends the running frame by a fault: what it and its callees did is undone.
-    fn fault(&mut self, fault: Fault) -> Option<Root> {
-        if let Err(Stop::Exhausted(gone)) = self.settle() {
-            return Some(self.exhaust(gone));
+    pub(super) fn fault(&mut self, fault: Fault) -> Result<Option<Root>, KernelError> {
+        match self.end_by_fault() {
+            Ok(()) => {}
+            Err(Stop::Exhausted(gone)) => return Ok(Some(Root::Faulted(gone))),
+            Err(stop) => return Err(node_error(stop)),
         }
-        let frame = self.pop();
-        let gas = frame.machine.gas();
-        if frame.origin.is_none() {
-            return Some(Root::Faulted(fault, gas));
+        if self.frames.is_empty() {
+            return Ok(Some(Root::Faulted(fault)));
         }
-        self.effects.undo(frame.mark);
-        self.return_to_caller(gas, fault as u64, CallStatus::Faulted);
-        None
+        self.return_to_top(None, fault as u64, CallStatus::Faulted)
+            .map_err(node_error)?;
+        Ok(None)
+    }
+
+    fn end_by_fault(&mut self) -> Result<(), Stop> {
+        self.sync_gas();
+        // What waits for the frame faults with it.
+        let ended = self.frames.pop().into_iter().collect();
+        self.discard(ended)
     }
 
     /// Ends the whole call: its budget is gone, and no frame may go on. The pages that the
     /// running frame wrote are paid for as far as the gas reaches.
     fn exhaust(&mut self, fault: Fault) -> Root {
-        let (price, _) = self.unsettled_price();
-        Root::Faulted(fault, self.machine().gas().saturating_sub(price))
+        let price = self.unsettled_price();
+        self.sync_gas();
+        let row = self.frame().gas.row();
+        self.gas.spend(row, price);
+        Root::Faulted(fault)
     }
 
-    fn return_to_caller(&mut self, gas: u64, value: u64, status: CallStatus) {
-        let caller = self.machine();
-        caller.set_gas(gas);
-        caller.set_reg(RESULT, value);
-        caller.set_reg(STATUS, status as u64);
+    /// Goes on with the frame on top, behind its CALL. Its scratchpad is empty: it went to the
+    /// callee.
+    pub(super) fn return_to_top(
+        &mut self,
+        scratch: Option<Cap>,
+        value: u64,
+        status: CallStatus,
+    ) -> Result<(), Stop> {
+        if scratch.is_some() {
+            let store = self.store();
+            self.top().swap_scratch(store, scratch)?;
+        }
+        self.load_gas();
+        self.answer(Flow::Pair(value, status as u64));
+        Ok(())
     }
 
     /// The program of an idle Instance; `None` for a native one.
@@ -402,7 +456,7 @@ impl<'a> Execution<'a, '_> {
     }
 
     /// A frame for a program, or the code by which CALL is refused.
-    pub fn build_frame(&mut self, program: Program, entry: Entry<'_>) -> Result<Frame, Stop> {
+    pub fn build_frame(&mut self, program: Program, entry: Entry<'_>) -> Result<Box<Frame>, Stop> {
         if self.frames.len() as u64 >= self.env.params.max_depth {
             return Err(Status::Depth.into());
         }
@@ -410,8 +464,15 @@ impl<'a> Execution<'a, '_> {
         if live > self.env.params.max_live_memory {
             return Err(Status::Quota.into());
         }
-        Frame::enter(&self.env.store, program, entry)
+        Frame::enter(&self.env.store, program, entry).map(Box::new)
     }
+}
+
+/// Gas owed for the pages that a frame has written since its last settlement, which this is.
+pub(super) fn unsettled_price(env: &Env, frame: &mut Frame) -> u64 {
+    let (pages, persistent) = frame.memory.settle(&*frame.machine);
+    let params = &env.params;
+    pages * params.price_page_write + persistent * params.price_page_persist
 }
 
 /// The key of the slot itself.

@@ -32,6 +32,7 @@ impl Frame {
         if self.is_pinned(path) {
             return Err(Status::Pinned.into());
         }
+        self.check_unreserved(path)?;
         if let Some(parent) = path.parent() {
             match self.get(store, &parent)? {
                 Some(Cap::CNode(_)) => {}
@@ -44,12 +45,28 @@ impl Frame {
         }
     }
 
+    /// What a path holds, if it may be copied.
+    pub fn get_whole(&self, store: &dyn NodeStore, path: &Path) -> Result<Cap, Stop> {
+        self.check_unreserved(path)?;
+        self.get_some(store, path)
+    }
+
     /// What a path holds, if it may be taken from there.
     pub fn get_free(&self, store: &dyn NodeStore, path: &Path) -> Result<Cap, Stop> {
         if self.is_pinned(path) {
             return Err(Status::Pinned.into());
         }
-        self.get_some(store, path)
+        self.get_whole(store, path)
+    }
+
+    /// Refuses a path at which, or below which, an Instance waits: until its call ends the slot
+    /// can't be taken, replaced, copied or dropped.
+    pub fn check_unreserved(&self, path: &Path) -> Result<(), Stop> {
+        // Paths are ordered key by key: those below a path come right after it.
+        match self.waiting.range(path..).next() {
+            Some((origin, _)) if origin.keys().starts_with(path.keys()) => Err(Status::Busy.into()),
+            _ => Ok(()),
+        }
     }
 
     /// What the scratchpad holds.
@@ -65,7 +82,7 @@ impl Frame {
     ) -> Result<Option<Cap>, Stop> {
         let key = Key::from(jar_abi::slots::SCRATCH);
         let former = self.table.set(store, &key, cap)?;
-        self.override_mappings(&Path::from(key));
+        self.memory.override_slots(&Path::from(key));
         Ok(former)
     }
 
@@ -82,7 +99,7 @@ impl Frame {
         cap: Option<Cap>,
     ) -> Result<(), Stop> {
         set_path(&mut self.table, store, path.keys(), cap)?;
-        self.override_mappings(path);
+        self.memory.override_slots(path);
         Ok(())
     }
 }

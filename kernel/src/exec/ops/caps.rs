@@ -1,4 +1,4 @@
-//! Operations on slots: copy, move, drop, mint_cnode, kind, next_key, same_type, type_of.
+//! Operations on slots: copy, move, swap, drop, mint_cnode, kind, next_key, same_type, type_of.
 
 use jar_abi::{Kind, Status};
 use jar_cap::{CNode, Cap, Key};
@@ -15,7 +15,7 @@ impl Execution<'_, '_> {
         self.charge(self.walk_price(&[&from, &to]) + self.env.params.price_slot_write)?;
         let (from, to) = (from?, to?);
         let store = self.store();
-        let cap = self.frame().get_some(store, &from)?;
+        let cap = self.frame().get_whole(store, &from)?;
         self.frame().check_vacant(store, &to)?;
         self.charge_quota(self.slot_quota(&to))?;
         self.top().set(store, &to, Some(cap))?;
@@ -36,6 +36,23 @@ impl Execution<'_, '_> {
         self.charge_quota(self.slot_quota(&to))?;
         self.top().set(store, &from, None)?;
         self.top().set(store, &to, Some(cap))?;
+        Ok(Flow::Value(0))
+    }
+
+    pub(super) fn swap(&mut self, args: [u64; 6]) -> Result<Flow, Stop> {
+        let (a, b) = (self.path(args[0]), self.path(args[1]));
+        self.charge(self.walk_price(&[&a, &b]) + 2 * self.env.params.price_slot_write)?;
+        let (a, b) = (a?, b?);
+        let store = self.store();
+        if a.parent() != b.parent() {
+            return Err(Status::Invalid.into());
+        }
+        let (of_a, of_b) = {
+            let frame = self.frame();
+            (frame.get_free(store, &a)?, frame.get_free(store, &b)?)
+        };
+        self.top().set(store, &a, Some(of_b))?;
+        self.top().set(store, &b, Some(of_a))?;
         Ok(Flow::Value(0))
     }
 

@@ -8,6 +8,7 @@ use parity_scale_codec::Encode;
 
 use super::{length, pointer};
 use crate::block::{Record, Scope};
+use crate::exec::effects::Effect;
 use crate::exec::path::{read_memory, write_memory};
 use crate::exec::run::{Execution, Flow};
 use crate::exec::{Obligation, Stop};
@@ -72,7 +73,7 @@ impl Execution<'_, '_> {
         let path = self.path(args[0]);
         self.charge(self.walk_price(&[&path]))?;
         self.check_authority(&path?, NativeKind::Consensus)?;
-        self.effects.score = Some(args[1]);
+        self.add_effect(Effect::Score(args[1]));
         Ok(Flow::Value(0))
     }
 
@@ -83,7 +84,7 @@ impl Execution<'_, '_> {
         self.check_authority(&path?, NativeKind::Consensus)?;
         let mut hash = [0; 32];
         read_memory(self.machine(), pointer(args[1]), &mut hash)?;
-        self.effects.finalize.push(hash);
+        self.add_effect(Effect::Finalize(hash));
         Ok(Flow::Value(0))
     }
 
@@ -141,11 +142,10 @@ impl Execution<'_, '_> {
         let topic = self.read_vec(topic_ptr, topic_len)?;
         let mut contents = vec![0; data_len as usize];
         data.read(self.store(), 0, &mut contents)?;
-        self.effects.record_bytes = total;
-        self.effects.records.push(Record {
+        self.add_effect(Effect::Record(Record {
             topic,
             data: contents,
-        });
+        }));
         Ok(Flow::Value(0))
     }
 }

@@ -2,10 +2,10 @@
 
 use jar_abi::{CallStatus, Status};
 use jar_cap::image::Role;
-use jar_cap::{Cap, Key, Path};
+use jar_cap::{Cap, Path};
 
 use crate::exec::Stop;
-use crate::exec::frame::{Entry, Frame};
+use crate::exec::frame::Entry;
 use crate::exec::run::{Execution, Flow, is_callable};
 
 impl Execution<'_, '_> {
@@ -22,7 +22,7 @@ impl Execution<'_, '_> {
         self.settle()?;
         self.charge(price)?;
         match self.start_call(path, args) {
-            Ok(frame) => Ok(Flow::Enter(Box::new(frame))),
+            Ok(()) => Ok(Flow::Switch),
             Err(Stop::Status(status)) => {
                 Ok(Flow::Pair(status as i64 as u64, CallStatus::Refused as u64))
             }
@@ -30,14 +30,14 @@ impl Execution<'_, '_> {
         }
     }
 
-    fn start_call(&mut self, path: Result<Path, Stop>, args: [u64; 6]) -> Result<Frame, Stop> {
+    fn start_call(&mut self, path: Result<Path, Stop>, args: [u64; 6]) -> Result<(), Stop> {
         let path = path?;
         let store = self.store();
-        if path.keys() == [Key::from(jar_abi::slots::SCRATCH)] {
-            // The callee's payload travels through the scratchpad: it can't be the callee.
+        if Self::is_in_scratchpad(&path) {
+            // What the scratchpad holds is the callee's payload: it can't be the callee.
             return Err(Status::Busy.into());
         }
-        let Cap::Instance(instance) = self.frame().get_some(store, &path)? else {
+        let Cap::Instance(instance) = self.frame().get_whole(store, &path)? else {
             return Err(Status::WrongKind.into());
         };
         // Native Instances have no endpoints in this kernel.
@@ -56,15 +56,13 @@ impl Execution<'_, '_> {
             arguments: [args[2], args[3], args[4], args[5]],
             scratch: self.frame().scratch(store)?,
             origin: Some(path),
-            mark: self.effects.mark(),
             is_view: self.frame().is_view || is_copy,
             is_copy,
         };
-        let mut frame = self.build_frame(program, entry)?;
+        let frame = self.build_frame(program, entry)?;
         // Nothing is refused from here on.
         self.top().swap_scratch(store, None)?;
-        frame.machine.set_gas(self.frame().machine.gas());
-        Ok(frame)
+        self.push(frame)
     }
 
     pub(super) fn gas_left(&mut self) -> Result<Flow, Stop> {

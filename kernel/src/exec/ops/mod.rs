@@ -5,6 +5,7 @@ mod chain;
 mod data;
 mod invoke;
 mod slots;
+mod yields;
 
 use jar_abi::HostCall;
 use jar_cap::{Cap, Path};
@@ -22,6 +23,7 @@ impl Execution<'_, '_> {
             HostCall::Halt => Ok(Flow::Halt(args[0])),
             HostCall::Copy => self.copy(args),
             HostCall::Move => self.relocate(args),
+            HostCall::Swap => self.swap(args),
             HostCall::Drop => self.drop_cap(args),
             HostCall::MintCnode => self.mint_cnode(args),
             HostCall::Kind => self.kind(args),
@@ -31,6 +33,9 @@ impl Execution<'_, '_> {
             HostCall::ReadData => self.read_data(args),
             HostCall::MintData => self.mint_data(args),
             HostCall::Call => self.call(args),
+            HostCall::Yield => self.yield_to_catcher(args),
+            HostCall::Resume => self.resume(args),
+            HostCall::Abort => self.abort(args),
             HostCall::Attest => self.attest(args),
             HostCall::BlockInfo => self.block_info(args),
             HostCall::Score => self.score(args),
@@ -43,15 +48,11 @@ impl Execution<'_, '_> {
             HostCall::Log => self.log_line(args),
             HostCall::Emit => self.emit(args),
             HostCall::Hash => self.hash(args),
-            HostCall::Swap
-            | HostCall::Yield
-            | HostCall::SetImage
+            HostCall::SetImage
             | HostCall::DeriveSpawn
             | HostCall::MakeImage
             | HostCall::Open
             | HostCall::Save
-            | HostCall::Resume
-            | HostCall::Abort
             | HostCall::Detach
             | HostCall::Result
             | HostCall::Subtype

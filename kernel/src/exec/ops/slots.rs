@@ -6,6 +6,7 @@ use jar_pvm::Access;
 
 use super::{length, pointer};
 use crate::dispatch::{ATTESTATION_LEN_MAX, SlotView};
+use crate::exec::effects::Effect;
 use crate::exec::run::{Execution, Flow};
 use crate::exec::{EmittedItem, Keep, Stop};
 
@@ -85,8 +86,7 @@ impl<'a> Execution<'a, '_> {
             self.effects.slot_was_full = true;
             return Err(Status::Quota.into());
         }
-        self.effects.item_bytes += size;
-        self.effects.items.push(item);
+        self.add_effect(Effect::Item(item));
         Ok(Flow::Value(0))
     }
 
@@ -132,14 +132,14 @@ impl<'a> Execution<'a, '_> {
         } else {
             return Err(Status::Range.into());
         };
-        self.effects.keep = keep;
+        self.add_effect(Effect::Keep(keep));
         Ok(Flow::Value(0))
     }
 
     pub(super) fn slot_clear(&mut self) -> Result<Flow, Stop> {
         self.charge(self.env.params.price_host_call)?;
         self.dispatch_slot()?;
-        self.effects.keep = Keep::None;
+        self.add_effect(Effect::Keep(Keep::None));
         Ok(Flow::Value(0))
     }
 }

@@ -62,7 +62,9 @@ impl Case {
     fn status(&self) -> Option<Status> {
         match self.expect {
             Answer::Status(status) => Some(status),
-            Answer::Pair(code, 3) if self.op == Op::Call => Status::from_number(code as i64),
+            Answer::Pair(code, 3) if matches!(self.op, Op::Call | Op::Resume) => {
+                Status::from_number(code as i64)
+            }
             _ => None,
         }
     }
@@ -72,6 +74,7 @@ const OK: Answer = Answer::Value(0);
 const EMPTY: Answer = Answer::Status(Status::Empty);
 const OCCUPIED: Answer = Answer::Status(Status::Occupied);
 const PINNED: Answer = Answer::Status(Status::Pinned);
+const BUSY: Answer = Answer::Status(Status::Busy);
 const WRONG_KIND: Answer = Answer::Status(Status::WrongKind);
 const NO_ENDPOINT: Answer = Answer::Status(Status::NoEndpoint);
 const QUOTA: Answer = Answer::Status(Status::Quota);
@@ -113,6 +116,14 @@ fn source_cases(op: HostCall, args: impl Fn(u64) -> Vec<u64>) -> Vec<Case> {
         .collect()
 }
 
+/// What an operation answers that takes, replaces, copies or drops a reserved slot.
+fn reserved_cases(op: HostCall, args: impl Fn(u64) -> Vec<u64>) -> Vec<Case> {
+    [WAITING, path(&[46, 1]), HOLDER]
+        .into_iter()
+        .map(|slot| case(op, &args(slot), BUSY))
+        .collect()
+}
+
 /// What every operation that fills a slot answers.
 fn destination_cases(op: HostCall, args: impl Fn(u64) -> Vec<u64>) -> Vec<Case> {
     let cases = [
@@ -129,14 +140,23 @@ fn destination_cases(op: HostCall, args: impl Fn(u64) -> Vec<u64>) -> Vec<Case> 
         (FREE, OK),
         (path(&[41, 9]), OK),
     ];
-    cases
+    let cases = cases
         .into_iter()
-        .map(|(slot, expect)| case(op, &args(slot), expect))
-        .collect()
+        .map(|(slot, expect)| case(op, &args(slot), expect));
+    cases.chain(reserved_cases(op, &args)).collect()
 }
 
 fn slot_cases() -> Vec<Case> {
     let mut cases = Vec::new();
+    for op in [Op::Copy, Op::Move] {
+        cases.extend(reserved_cases(op, |slot| vec![slot, FREE]));
+        // What lies beside a reserved slot is free.
+        cases.push(case(op, &[path(&[46, 2]), FREE], OK));
+        cases.push(case(op, &[DATA, path(&[46, 3])], OK));
+    }
+    cases.extend(reserved_cases(Op::Drop, |slot| vec![slot]));
+    cases.push(case(Op::Drop, &[path(&[46, 2])], OK));
+    cases.extend(swap_cases());
     for op in [Op::Copy, Op::Move, Op::TypeOf] {
         cases.extend(source_cases(op, |slot| vec![slot, FREE + 1]));
         cases.extend(destination_cases(op, |slot| vec![CALLEE, slot]));
@@ -171,6 +191,37 @@ fn slot_cases() -> Vec<Case> {
         case(Op::NextKey, &[CNODE, RAM, 0, RO], BAD_RANGE),
         case(Op::NextKey, &[FREE, RAM, 0, NOWHERE], BAD_RANGE),
     ]);
+    cases
+}
+
+fn swap_cases() -> Vec<Case> {
+    let mut cases: Vec<Case> = [
+        (DATA, CNODE, OK),
+        (DATA, DATA, OK),
+        (path(&[41, 1]), path(&[41, 2]), OK),
+        (path(&[41, 1]), path(&[41, 9]), EMPTY),
+        (DATA, FREE, EMPTY),
+        (THROUGH_NOTHING, THROUGH_NOTHING, EMPTY),
+        (THROUGH_DATA, THROUGH_DATA, WRONG_KIND),
+        (DATA, PINNED_DATA, PINNED),
+        (BELOW_PINNED, BELOW_PINNED, PINNED),
+        (DATA, WAITING, BUSY),
+        (path(&[46, 2]), path(&[46, 1]), BUSY),
+        (HOLDER, DATA, BUSY),
+        // Within one CNode only.
+        (DATA, path(&[41, 1]), INVALID),
+        (path(&[46, 2]), path(&[41, 1]), INVALID),
+        (DATA, MALFORMED, INVALID),
+        (DATA, long_path(NOWHERE, 2), BAD_RANGE),
+    ]
+    .into_iter()
+    .map(|(a, b, expect)| case(Op::Swap, &[a, b], expect))
+    .collect();
+    let turned: Vec<Case> = cases
+        .iter()
+        .map(|c| case(Op::Swap, &[c.args[1], c.args[0]], c.expect.clone()))
+        .collect();
+    cases.extend(turned);
     cases
 }
 
@@ -217,8 +268,8 @@ fn call_cases() -> Vec<Case> {
         })
         .collect();
     cases.extend([
-        case(Op::Call, &[CALLEE, 0], Answer::Entered),
-        case(Op::Call, &[CALLEE, 1], Answer::Entered),
+        case(Op::Call, &[CALLEE, 0], Answer::Switched),
+        case(Op::Call, &[CALLEE, 1], Answer::Switched),
         case(Op::Call, &[0, 0], refused(Status::Busy)),
         case(Op::Call, &[DATA, 0], refused(Status::WrongKind)),
         case(Op::Call, &[CALLEE, 2], refused(Status::Denied)),
@@ -227,15 +278,58 @@ fn call_cases() -> Vec<Case> {
         case(Op::Call, &[CALLEE, 256], refused(Status::NoEndpoint)),
         case(Op::Call, &[17, 0], refused(Status::NoEndpoint)),
         case(Op::Call, &[CALLEE, 0], refused(Status::Quota))
-            .params(|p| p.max_live_memory = 2 * RAM_LEN - 1),
-        case(Op::Call, &[CALLEE, 0], Answer::Entered).params(|p| p.max_live_memory = 2 * RAM_LEN),
+            .params(|p| p.max_live_memory = 4 * RAM_LEN - 1),
+        case(Op::Call, &[CALLEE, 0], Answer::Switched).params(|p| p.max_live_memory = 4 * RAM_LEN),
         case(Op::Call, &[CALLEE, 0], refused(Status::Depth))
             .params(|p| p.max_depth = 3)
             .scene(|s| s.depth = 2),
-        case(Op::Call, &[CALLEE, 0], Answer::Entered)
+        case(Op::Call, &[CALLEE, 0], Answer::Switched)
             .params(|p| p.max_depth = 4)
             .scene(|s| s.depth = 2),
+        case(Op::Call, &[WAITING, 0], refused(Status::Busy)),
+        case(Op::Call, &[path(&[46, 1]), 0], refused(Status::Busy)),
+        case(Op::Call, &[path(&[46, 2]), 0], Answer::Switched),
+        case(Op::Call, &[path(&[0, 5]), 0], refused(Status::Busy)),
         case(Op::Halt, &[5], Answer::Halted(5)),
+    ]);
+    cases.extend(yield_cases());
+    cases
+}
+
+fn yield_cases() -> Vec<Case> {
+    let mut cases = source_cases(Op::Yield, |slot| vec![slot]);
+    for op in [Op::Resume, Op::Abort] {
+        let mut found = source_cases(op, |slot| vec![slot]);
+        found.extend([
+            case(op, &[DATA], WRONG_KIND),
+            case(op, &[CALLEE], DENIED),
+            case(op, &[path(&[46, 2])], DENIED),
+            case(op, &[17], DENIED),
+        ]);
+        for mut case in found {
+            match case.expect {
+                Answer::Status(status) if op == Op::Resume => case.expect = refused(status),
+                _ => {}
+            }
+            cases.push(case);
+        }
+        let done = if op == Op::Resume {
+            Answer::Switched
+        } else {
+            OK
+        };
+        cases.push(case(op, &[WAITING], done.clone()));
+        cases.push(case(op, &[path(&[46, 1])], done));
+    }
+    cases.extend([
+        case(Op::Yield, &[CALLEE], Answer::Switched).scene(|s| s.depth = 1),
+        case(Op::Yield, &[CALLEE], Answer::Switched).scene(|s| s.depth = 5),
+        // The running frame's own Catcher is not asked.
+        case(Op::Yield, &[CALLEE], Answer::Fault(Fault::Unhandled)),
+        case(Op::Yield, &[17], Answer::Fault(Fault::Unhandled)).scene(|s| s.depth = 3),
+        // A type identifies and never authorizes.
+        case(Op::Yield, &[TYPE], WRONG_KIND).scene(|s| s.depth = 1),
+        case(Op::Yield, &[DATA], WRONG_KIND),
     ]);
     cases
 }

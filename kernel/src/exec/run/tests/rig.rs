@@ -3,18 +3,20 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use jar_abi::{Fault, HostCall, SlotItemKind, Status};
+use jar_abi::{Fault, HostCall, SlotItemKind, Status, slots};
 use jar_cap::hash::blake2b;
 use jar_cap::image::{Endpoint, Image, Mapping, Pinned, Program as Code, Role, Source};
-use jar_cap::{CNode, Cap, Data, Hash, ImageRef, Instance, Key, NativeKind};
+use jar_cap::{CNode, Cap, Data, Hash, ImageRef, Instance, Key, NativeKind, Path};
 use jar_pvm::EngineKind;
+use parity_scale_codec::Encode;
 
 use crate::block::{Attestation, Event, Scope};
 use crate::dispatch::Pipeline;
-use crate::exec::effects::{Effects, EmittedItem, Mark};
-use crate::exec::frame::{Entry, Frame};
+use crate::exec::effects::{Effects, EmittedItem};
+use crate::exec::frame::{Entry, Frame, WaitsFor};
+use crate::exec::meters::{Resource, Rows};
 use crate::exec::run::{Execution, Flow};
-use crate::exec::{BlockInfo, Env, Obligation, Stop, Traces};
+use crate::exec::{BlockInfo, Env, Grant, Obligation, Stop, Traces};
 use crate::hardware::SignRequest;
 use crate::memory::MemoryChainStore;
 use crate::params::Params;
@@ -35,6 +37,10 @@ pub const CNODE: u64 = 41;
 pub const TYPE: u64 = 42;
 pub const CALLEE: u64 = 43;
 pub const IMAGE: u64 = 44;
+/// An Instance that waits for the frame.
+pub const WAITING: u64 = 45;
+/// A CNode whose key 1 holds one that waits, too; key 2 one that does not.
+pub const HOLDER: u64 = 46;
 /// Nothing there.
 pub const FREE: u64 = 50;
 pub const PINNED_DATA: u64 = 60;
@@ -108,7 +114,8 @@ pub enum Answer {
     Status(Status),
     Fault(Fault),
     Exhausted(Fault),
-    Entered,
+    Switched,
+    Short(Resource),
     Halted(u64),
 }
 
@@ -122,6 +129,9 @@ pub struct World {
     pub quota: u64,
     pub traces: usize,
     pub frames: usize,
+    /// Paths that are reserved.
+    pub waiting: Vec<Path>,
+    pub live_bytes: u64,
     pub logged: Vec<(u64, Vec<u8>)>,
 }
 
@@ -188,6 +198,7 @@ pub fn image() -> Image {
             (Key::from(61), Pinned::Image(Box::default())),
         ]
         .into(),
+        catcher_slot: Some(Key::from(slots::CATCHER)),
         ..Image::default()
     }
 }
@@ -216,8 +227,19 @@ fn table(store: &MemoryChainStore) -> CNode {
     set(DATA, Cap::Data(Data::new(&data_bytes())));
     set(CNODE, Cap::CNode(inner));
     set(TYPE, Cap::Type([3; 32]));
-    set(CALLEE, Cap::Instance(callee));
     set(IMAGE, Cap::Image(image));
+    let mut holder = CNode::empty();
+    for key in [1, 2] {
+        let callee = Cap::Instance(callee.clone());
+        holder
+            .set(store, &Key::from(key), Some(callee))
+            .expect("in memory");
+    }
+    set(WAITING, Cap::Instance(callee.clone()));
+    set(CALLEE, Cap::Instance(callee));
+    set(HOLDER, Cap::CNode(holder));
+    let catcher = Instance::native(NativeKind::Catcher, vec![[3u8; 32]].encode());
+    set(u64::from(slots::CATCHER), Cap::Instance(catcher));
     table
 }
 
@@ -253,11 +275,15 @@ pub fn pipeline() -> Pipeline {
 }
 
 fn world(execution: &mut Execution<'_, '_>, logged: &Mutex<Vec<(u64, Vec<u8>)>>) -> World {
-    let of = &execution.effects;
+    let live = &execution.effects;
     // Whether an item was refused for want of room is told to the sender, not an effect.
     let effects = format!(
-        "{:?} {} {:?} {:?} {:?} {:?} {}",
-        of.records, of.record_bytes, of.score, of.finalize, of.keep, of.items, of.item_bytes
+        "{} {} {} {:?} {:?}",
+        live.record_bytes,
+        live.items,
+        live.item_bytes,
+        live.keep(),
+        execution.frame().effects
     );
     let frame = execution.top();
     let table = frame.table.root();
@@ -267,9 +293,11 @@ fn world(execution: &mut Execution<'_, '_>, logged: &Mutex<Vec<(u64, Vec<u8>)>>)
         effects,
         memory: blake2b(&[&memory]),
         written: frame.machine.written_pages(),
-        quota: execution.quota,
+        quota: execution.quota.budget(),
         traces: execution.traces.used(),
         frames: execution.frames.len(),
+        waiting: execution.frame().waiting.keys().cloned().collect(),
+        live_bytes: execution.live_bytes,
         logged: logged.lock().expect("not poisoned").clone(),
     }
 }
@@ -283,7 +311,12 @@ fn memory(frame: &mut Frame) -> Vec<u8> {
     bytes
 }
 
-fn frame(execution: &mut Execution<'_, '_>, instance: &Instance, is_view: bool) -> Frame {
+fn frame(
+    execution: &mut Execution<'_, '_>,
+    instance: &Instance,
+    is_view: bool,
+    origin: Option<Path>,
+) -> Box<Frame> {
     let program = execution
         .load_program(instance)
         .expect("the Image is fine")
@@ -293,12 +326,24 @@ fn frame(execution: &mut Execution<'_, '_>, instance: &Instance, is_view: bool) 
         endpoint: &endpoint,
         arguments: [0; 4],
         scratch: None,
-        origin: None,
-        mark: Mark::default(),
+        origin,
         is_view,
         is_copy: false,
     };
-    execution.build_frame(program, entry).expect("it fits")
+    let frame = Frame::enter(&execution.env.store, program, entry);
+    Box::new(frame.expect("it fits"))
+}
+
+/// Has an Instance wait for the running frame, as one that was called and has yielded does.
+fn wait_at(execution: &mut Execution<'_, '_>, path: Path) {
+    let store = execution.store();
+    let Ok(Cap::Instance(callee)) = execution.frame().get_some(store, &path) else {
+        panic!("the scene has an Instance there");
+    };
+    let mut frame = frame(execution, &callee, false, Some(path.clone()));
+    frame.waits_for = Some(WaitsFor::Answer);
+    execution.live_bytes += frame.writable_bytes;
+    execution.top().waiting.insert(path, vec![frame]);
 }
 
 /// Makes one host call in a scene.
@@ -321,29 +366,29 @@ pub fn run(scene: &Scene, number: u64, args: &[u64]) -> Ran {
         let keys = scene.signing.as_deref().unwrap_or_default();
         keys.contains(&request.key)
     };
-    let mut execution = Execution {
-        env: &env,
-        block: block_info(),
-        traces: match scene.signing {
-            None => Traces::verify(&scene.attestations),
-            Some(_) => Traces::Produce {
-                may_sign: &may_sign,
-                slot: 5,
-                obligations: Vec::new(),
-            },
+    let traces = match scene.signing {
+        None => Traces::verify(&scene.attestations),
+        Some(_) => Traces::Produce {
+            may_sign: &may_sign,
+            slot: 5,
+            obligations: Vec::new(),
         },
-        slot: scene.has_slot.then_some(&view),
-        log: &log,
-        effects: Effects::default(),
-        frames: Vec::new(),
-        quota: scene.quota,
-        entered: Default::default(),
-        live_bytes: 0,
     };
+    let slot = scene.has_slot.then_some(&view);
+    let grant = Grant {
+        gas: 1 << 40,
+        quota: scene.quota,
+    };
+    let mut execution = Execution::new(&env, block_info(), traces, slot, &log, grant);
     let instance = Instance::program([1; 32], ImageRef::new(image.clone()), table(&store));
     for _ in 0..=scene.depth {
-        let frame = frame(&mut execution, &instance, scene.is_view);
-        execution.push(frame);
+        let origin = (!execution.frames.is_empty()).then(|| Key::from(CALLEE as u8).into());
+        let frame = frame(&mut execution, &instance, scene.is_view, origin);
+        execution.push(frame).expect("the frame runs");
+    }
+    for path in [vec![WAITING as u8], vec![HOLDER as u8, 1]] {
+        let path = Path::new(keys(&path)).expect("one or two keys");
+        wait_at(&mut execution, path);
     }
     run_in(&mut execution, scene, &logged, number, args)
 }
@@ -365,20 +410,23 @@ fn run_in(
         machine.set_reg(7 + index, *value);
     }
     // What the case wrote is paid for already.
-    execution.top().settle();
-    execution.machine().set_gas(scene.gas);
+    execution.settle().expect("paid");
+    execution.gas = Rows::new(scene.gas);
+    execution.load_gas();
     let before = world(execution, logged);
     let answer = match execution.host_call(number) {
         Ok(Flow::Value(value)) => Answer::Value(value),
         Ok(Flow::Pair(value, status)) => Answer::Pair(value, status),
         Ok(Flow::Halt(value)) => Answer::Halted(value),
-        Ok(Flow::Enter(_)) => Answer::Entered,
+        Ok(Flow::Switch) => Answer::Switched,
         Err(Stop::Status(status)) => Answer::Status(status),
         Err(Stop::Fault(fault)) => Answer::Fault(fault),
+        Err(Stop::Short(resource)) => Answer::Short(resource),
         Err(Stop::Exhausted(fault)) => Answer::Exhausted(fault),
         Err(Stop::Node(error)) => panic!("the node's trouble: {error}"),
     };
-    let gas_used = scene.gas - execution.machine().gas();
+    execution.sync_gas();
+    let gas_used = scene.gas - execution.gas.budget();
     let after = world(execution, logged);
     let obligations = match &execution.traces {
         Traces::Produce { obligations, .. } => obligations.clone(),
@@ -390,7 +438,10 @@ fn run_in(
         before,
         after,
         table: execution.frame().table.clone(),
-        effects: std::mem::take(&mut execution.effects),
+        effects: {
+            let log = std::mem::take(&mut execution.top().effects);
+            execution.effects.finish(log)
+        },
         obligations,
         memory: memory(execution.top()),
     }

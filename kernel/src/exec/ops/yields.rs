@@ -1,0 +1,93 @@
+//! `yield`, and what a catcher does with it: `resume`, `abort`.
+
+use jar_abi::{CallStatus, Fault, Status};
+use jar_cap::{Cap, Path};
+
+use crate::exec::Stop;
+use crate::exec::frame::WaitsFor;
+use crate::exec::run::{Execution, Flow};
+
+impl Execution<'_, '_> {
+    pub(super) fn yield_to_catcher(&mut self, args: [u64; 6]) -> Result<Flow, Stop> {
+        let path = self.path(args[0]);
+        // Every owner is asked for its Catcher.
+        let owners = self.frames.len() as u64 - 1;
+        let price = self.walk_price(&[&path]) + owners * self.env.params.price_path_key;
+        self.settle()?;
+        self.charge(price)?;
+        let store = self.store();
+        let Cap::Instance(marker) = self.frame().get_some(store, &path?)? else {
+            return Err(Status::WrongKind.into());
+        };
+        let marker = marker.type_id();
+        let Some(catcher) = self.find_catcher(&marker)? else {
+            return Err(Stop::Fault(Fault::Unhandled));
+        };
+        let payload = self.top().swap_scratch(store, None)?;
+        self.suspend(catcher, WaitsFor::Answer, payload)?;
+        Ok(Flow::Switch)
+    }
+
+    pub(super) fn resume(&mut self, args: [u64; 6]) -> Result<Flow, Stop> {
+        let path = self.path(args[0]);
+        let frames = self.waiting_at(&path, |subtree| subtree.len() as u64);
+        let params = &self.env.params;
+        // As a call; and each frame looks its meters up, and may be asked for its Catcher.
+        let price = self.walk_price(&[&path])
+            + params.price_slot_write
+            + params.price_call
+            + 2 * frames * params.price_path_key;
+        self.settle()?;
+        self.charge(price)?;
+        match self.start_resume(path) {
+            Err(Stop::Status(status)) => {
+                Ok(Flow::Pair(status as i64 as u64, CallStatus::Refused as u64))
+            }
+            other => other,
+        }
+    }
+
+    fn start_resume(&mut self, path: Result<Path, Stop>) -> Result<Flow, Stop> {
+        let path = path?;
+        match self.top().waiting.remove(&path) {
+            Some(subtree) => self.resume_waiting(subtree),
+            None => Err(self.not_waiting(&path)),
+        }
+    }
+
+    pub(super) fn abort(&mut self, args: [u64; 6]) -> Result<Flow, Stop> {
+        let path = self.path(args[0]);
+        let frames = self.waiting_at(&path, Self::count_frames);
+        let price = self.walk_price(&[&path]) + frames * self.env.params.price_path_key;
+        self.charge(price)?;
+        let path = path?;
+        let Some(subtree) = self.top().waiting.remove(&path) else {
+            return Err(self.not_waiting(&path));
+        };
+        self.sync_gas();
+        self.discard(subtree)?;
+        self.load_gas();
+        Ok(Flow::Value(0))
+    }
+
+    /// Something of the subtree that waits at a path; 0 where none does.
+    fn waiting_at(
+        &self,
+        path: &Result<Path, Stop>,
+        count: impl FnOnce(&crate::exec::frame::Subtree) -> u64,
+    ) -> u64 {
+        match path {
+            Ok(path) => self.frame().waiting.get(path).map_or(0, count),
+            Err(_) => 0,
+        }
+    }
+
+    /// Why a path names nothing that waits.
+    fn not_waiting(&self, path: &Path) -> Stop {
+        match self.frame().get_some(self.store(), path) {
+            Ok(Cap::Instance(_)) => Status::Denied.into(),
+            Ok(_) => Status::WrongKind.into(),
+            Err(stop) => stop,
+        }
+    }
+}
