@@ -17,6 +17,37 @@ pub struct Accepted {
     pub transact_ids: Vec<Hash>,
 }
 
+/// What a network makes of an input: the terms of gossip validation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Valid and new: to be passed on.
+    Accept,
+    /// Invalid whatever this node knows: the sender pays for it.
+    Reject,
+    /// Known, late, early, or no room: not passed on, and nobody's fault.
+    Ignore,
+}
+
+/// What came of an aggregate.
+#[derive(Debug, Default)]
+pub struct MergedAggregate {
+    /// Its events that were accepted.
+    pub accepted: Vec<Accepted>,
+    /// Why an event of it is the sender's fault; those after it were not looked at.
+    pub refused: Option<Refusal>,
+}
+
+impl MergedAggregate {
+    /// What the network makes of the aggregate.
+    pub fn verdict(&self) -> Verdict {
+        match (&self.refused, &self.accepted[..]) {
+            (Some(_), _) => Verdict::Reject,
+            (None, []) => Verdict::Ignore,
+            (None, _) => Verdict::Accept,
+        }
+    }
+}
+
 /// Why an event was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
@@ -53,6 +84,8 @@ pub enum Refusal {
     Rejected {
         /// The program's code.
         code: u64,
+        /// Whether a recent block carried one of the event's signatures: it is late then.
+        is_stale: bool,
     },
     /// The program faulted.
     #[error("the chain's program faulted on the event with fault {fault}")]
@@ -68,7 +101,29 @@ pub enum Refusal {
     Kernel(#[from] KernelError),
 }
 
-/// What [`Kernel::advance`] is asked to do.
+impl Refusal {
+    /// What the network makes of the event: [`Verdict::Reject`] or [`Verdict::Ignore`].
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            Refusal::TooLarge { .. }
+            | Refusal::BadSignature { .. }
+            | Refusal::UnusedTraces
+            | Refusal::Rejected {
+                is_stale: false, ..
+            }
+            | Refusal::Faulted { .. } => Verdict::Reject,
+            // Which endpoints there are is the head's to say, and the sender's may be another.
+            Refusal::UnknownEndpoint(_)
+            | Refusal::NotDispatch(_)
+            | Refusal::AlreadyKnown
+            | Refusal::Rejected { is_stale: true, .. }
+            | Refusal::Full
+            | Refusal::Kernel(_) => Verdict::Ignore,
+        }
+    }
+}
+
+/// What [`Kernel::advance`](crate::Kernel::advance) is asked to do.
 #[derive(Clone, Debug)]
 pub enum Advance {
     /// Build a block on the head for a time slot.
@@ -106,6 +161,22 @@ pub enum AdvanceError {
     /// The node is in trouble.
     #[error(transparent)]
     Kernel(#[from] KernelError),
+}
+
+impl AdvanceError {
+    /// What the network makes of the block: [`Verdict::Reject`] or [`Verdict::Ignore`].
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            // What is final here may not be where the block comes from.
+            AdvanceError::Invalid(InvalidBlock::BelowFinalized) => Verdict::Ignore,
+            AdvanceError::Invalid(_) => Verdict::Reject,
+            AdvanceError::NotAuthor
+            | AdvanceError::StaleSlot { .. }
+            | AdvanceError::UnknownParent
+            | AdvanceError::AlreadyKnown
+            | AdvanceError::Kernel(_) => Verdict::Ignore,
+        }
+    }
 }
 
 impl From<WalkError> for AdvanceError {

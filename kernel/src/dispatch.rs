@@ -5,17 +5,14 @@ use std::sync::Arc;
 
 use jar_abi::{ARRIVING_ITEM, SlotItemKind};
 use jar_cap::Hash;
-use jar_cap::image::{Image, Role};
+use jar_cap::image::{Endpoint, Image, Role};
 use parity_scale_codec::{Compact, CompactLen, Encode};
 
 use crate::block::{Attestation, Event};
-use crate::exec::{Effects, EmittedItem, Keep, LiveEffects};
+use crate::exec::{ATTESTATION_LEN_MAX, Effects, EmittedItem, Keep, LiveEffects};
 use crate::params::Params;
 
-/// Encoded bytes of an attestation at the most.
-pub(crate) const ATTESTATION_LEN_MAX: u64 = 32 + 17 + 32 + 64;
-
-/// Something that waits in a slot.
+/// Something that waits in a slot. Its attestations verify: they were checked when they came.
 #[derive(Debug)]
 pub(crate) struct Item {
     pub kind: SlotItemKind,
@@ -33,13 +30,16 @@ pub(crate) struct Item {
 pub(crate) struct Slot {
     items: VecDeque<Arc<Item>>,
     bytes: u64,
+    /// Ids of the Dispatch items when they were last handed to the network.
+    announced: Vec<Hash>,
 }
 
-/// A slot as the program sees it while an event arrives.
+/// A slot as the program sees it while an event arrives, or on a new head.
 pub(crate) struct SlotView<'a> {
     slot: &'a Slot,
     own_endpoint: u8,
-    arriving: &'a Event,
+    /// The event that arrives; `None` on a new head.
+    arriving: Option<&'a Event>,
     image: &'a Image,
     items_max: u64,
     bytes_max: u64,
@@ -74,7 +74,7 @@ impl SlotView<'_> {
     /// An attestation of an item, or of the arriving event.
     pub fn attestation(&self, item: u32, attestation: u32) -> Option<&Attestation> {
         let event = if item == ARRIVING_ITEM {
-            self.arriving
+            self.arriving?
         } else {
             &self.slot.items.get(item as usize)?.event
         };
@@ -91,6 +91,17 @@ impl SlotView<'_> {
                 .is_some_and(|e| matches!(e.role, Role::Transact(_))),
             SlotItemKind::Dispatch => endpoint == self.own_endpoint,
         }
+    }
+
+    /// Whether `dispatch` may send an event to an endpoint.
+    pub fn takes_events(&self, endpoint: u8) -> bool {
+        let endpoint = self.image.endpoints.get(&endpoint);
+        endpoint.is_some_and(|e| e.role == Role::Dispatch)
+    }
+
+    /// Whether this is the call on a new head, which may send events.
+    pub fn is_head_phase(&self) -> bool {
+        self.arriving.is_none()
     }
 
     /// Bytes an emitted item counts for at the most.
@@ -132,10 +143,13 @@ pub(crate) struct Pipeline {
     slots: BTreeMap<u8, Slot>,
     /// How many waiting items each id stands for, as an item's own or as an origin.
     known: BTreeMap<Hash, u32>,
+    /// The Dispatch endpoint that last made an item for a Transact endpoint.
+    feeders: BTreeMap<u8, u8>,
 }
 
 impl Pipeline {
-    /// Whether an event, or an item made from it, waits.
+    /// Whether an event, or an item made from it, waits. Its attestations verify then: the id
+    /// covers the signatures.
     pub fn is_known(&self, id: &Hash) -> bool {
         self.known.contains_key(id)
     }
@@ -154,7 +168,7 @@ impl Pipeline {
     pub fn view<'a>(
         &'a mut self,
         endpoint: u8,
-        arriving: &'a Event,
+        arriving: Option<&'a Event>,
         image: &'a Image,
         params: &Params,
     ) -> SlotView<'a> {
@@ -168,36 +182,103 @@ impl Pipeline {
         }
     }
 
-    /// Applies what merging an accepted event asked for; answers the ids of the Transact
-    /// items made from it.
+    /// Applies what merging an accepted event, or phase 2, asked for; answers the ids of the
+    /// Transact items made from the event.
     pub fn merge(
         &mut self,
         endpoint: u8,
-        arriving_id: Hash,
-        arriving: &Event,
+        arriving: Option<(Hash, &Event)>,
         effects: Effects,
     ) -> Vec<Hash> {
         let slot = self.slots.entry(endpoint).or_default();
         let appended: Vec<Arc<Item>> = effects
             .items
             .into_iter()
-            .map(|item| Arc::new(build_item(slot, arriving_id, arriving, item)))
+            .map(|item| Arc::new(build_item(slot, arriving, item)))
             .collect();
         let dropped = slot.keep(&effects.keep);
         let ids = appended
             .iter()
             .filter(|item| item.kind == SlotItemKind::Transact)
-            .filter(|item| item.origins.contains(&arriving_id))
+            .filter(|item| arriving.is_some_and(|(id, _)| item.origins.contains(&id)))
             .map(|item| item.id)
             .collect();
         for item in appended {
             self.learn(&item);
+            if item.kind == SlotItemKind::Transact {
+                self.feeders.insert(item.endpoint, endpoint);
+            }
             let slot = self.slots.entry(endpoint).or_default();
             slot.bytes += item.size;
             slot.items.push_back(item);
         }
         dropped.iter().for_each(|item| self.forget(item));
         ids
+    }
+
+    /// The Dispatch endpoint whose slot takes events for a Transact endpoint: the one that made
+    /// the last of them, else the Image's first.
+    pub fn slot_for(&self, transact: u8, image: &Image) -> Option<u8> {
+        let is_dispatch =
+            |(index, e): (&u8, &Endpoint)| (e.role == Role::Dispatch).then_some(*index);
+        let first = || image.endpoints.iter().find_map(is_dispatch);
+        let fed = self.feeders.get(&transact).copied();
+        let fed = fed.filter(|slot| {
+            let endpoint = image.endpoints.get(slot);
+            endpoint.is_some_and(|e| e.role == Role::Dispatch)
+        });
+        fed.or_else(first)
+    }
+
+    /// Whether a slot has room for an item of this size.
+    fn has_room(&self, endpoint: u8, size: u64, params: &Params) -> bool {
+        self.slots.get(&endpoint).is_none_or(|slot| {
+            (slot.items.len() as u64) < params.dispatch_items
+                && slot.bytes + size <= params.dispatch_bytes
+        })
+    }
+
+    /// Appends a Transact event that a block left behind carried, whose attestations verify, to
+    /// the slot of a Dispatch endpoint; `false` when it waits already or there is no room.
+    pub fn append(&mut self, slot: u8, endpoint: u8, event: &Event, params: &Params) -> bool {
+        let id = event.id(endpoint);
+        let size = event.encoded_size() as u64;
+        if self.is_known(&id) || !self.has_room(slot, size, params) {
+            return false;
+        }
+        let item = Arc::new(Item {
+            kind: SlotItemKind::Transact,
+            endpoint,
+            event: event.clone(),
+            id,
+            origins: BTreeSet::new(),
+            size,
+        });
+        self.learn(&item);
+        let slot = self.slots.entry(slot).or_default();
+        slot.bytes += size;
+        slot.items.push_back(item);
+        true
+    }
+
+    /// Slots whose Dispatch items changed since this was last asked, with the events of all of
+    /// these.
+    pub fn changed(&mut self) -> Vec<(u8, Vec<Event>)> {
+        let mut changed: Vec<(u8, Vec<Event>)> = Vec::new();
+        for (endpoint, slot) in &mut self.slots {
+            let items = slot.items.iter();
+            let dispatch: Vec<&Arc<Item>> = items
+                .filter(|item| item.kind == SlotItemKind::Dispatch)
+                .collect();
+            let ids: Vec<Hash> = dispatch.iter().map(|item| item.id).collect();
+            if ids != slot.announced {
+                let events = dispatch.iter().map(|item| item.event.clone());
+                changed.push((*endpoint, events.collect()));
+                slot.announced = ids;
+            }
+        }
+        changed.retain(|(_, events)| !events.is_empty());
+        changed
     }
 
     /// Takes the Transact items of an endpoint, from all slots, in order.
@@ -303,25 +384,30 @@ impl Slot {
     }
 }
 
-fn build_item(slot: &Slot, arriving_id: Hash, arriving: &Event, emitted: EmittedItem) -> Item {
+/// Makes an item of what `slot_emit` asked for, its picks known to exist.
+fn build_item(slot: &Slot, arriving: Option<(Hash, &Event)>, emitted: EmittedItem) -> Item {
     let size = SlotView::item_size(&emitted);
     let mut attestations = Vec::with_capacity(emitted.picks.len());
     let mut picked = BTreeSet::new();
     for (index, attestation) in &emitted.picks {
         picked.insert(*index);
-        let event = match *index {
-            ARRIVING_ITEM => arriving,
-            index => &slot.items[index as usize].event,
+        let event = match (*index, arriving) {
+            (ARRIVING_ITEM, Some((_, event))) => Some(event),
+            (index, _) => slot.items.get(index as usize).map(|item| &item.event),
         };
-        attestations.push(event.attestations[*attestation as usize].clone());
+        let attestation = event.and_then(|event| event.attestations.get(*attestation as usize));
+        attestations.extend(attestation.cloned());
     }
     // An item without signatures has nothing to pick: it was made from what arrived.
     let mut origins = BTreeSet::new();
     if picked.remove(&ARRIVING_ITEM) || picked.is_empty() {
-        origins.insert(arriving_id);
+        origins.extend(arriving.map(|(id, _)| id));
     }
-    for index in picked {
-        origins.extend(&slot.items[index as usize].origins);
+    for item in picked
+        .iter()
+        .filter_map(|index| slot.items.get(*index as usize))
+    {
+        origins.extend(&item.origins);
     }
     let event = Event {
         payload: emitted.payload,
@@ -356,7 +442,7 @@ mod tests {
             }],
             ..Effects::default()
         };
-        pipeline.merge(0, event.id(0), &event, effects);
+        pipeline.merge(0, Some((event.id(0), &event)), effects);
     }
 
     fn items(pipeline: &Pipeline) -> Vec<*const Item> {

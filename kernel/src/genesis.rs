@@ -130,7 +130,7 @@ fn run_genesis(env: &Env, image: &ImageRef, genesis: &Genesis) -> Result<Instanc
                 gas: genesis.params.genesis_gas,
                 quota: genesis.params.schedule_quota,
             },
-            traces: Traces::verify(&[]),
+            traces: Traces::none(),
             is_view: false,
             slot: None,
             log: &log,

@@ -119,6 +119,10 @@ pub trait Store: NodeStore + Send + Sync + Debug {
     /// order of block hash.
     fn event(&self, id: &Hash, limit: usize) -> Result<Vec<EventLocation>, StoreError>;
 
+    /// Raises watermarks of keys that signed something outside of a block, in one synced write:
+    /// after `Ok` they survive a crash. None ever falls. Refused before genesis was committed.
+    fn raise_watermarks(&self, raised: &[(PublicKey, Watermark)]) -> Result<(), StoreError>;
+
     /// The watermark of a key.
     fn watermark(&self, key: &PublicKey) -> Result<Watermark, StoreError>;
 }
@@ -156,6 +160,14 @@ pub enum Emission {
         endpoint: u8,
         /// The event.
         event: Event,
+    },
+    /// The aggregate of a Dispatch endpoint, which changed: the events of its slot's Dispatch
+    /// items. Peers take them as they take any event.
+    Aggregate {
+        /// The Dispatch endpoint.
+        endpoint: u8,
+        /// The events, at most [`crate::AGGREGATE_EVENTS_MAX`].
+        events: Vec<Event>,
     },
 }
 
@@ -197,6 +209,13 @@ pub enum Trace {
         hash: Hash,
         /// Its height.
         height: u64,
+    },
+    /// Phase 2 of a Dispatch endpoint failed, or an event that it sent was not taken.
+    HeadPhase {
+        /// The endpoint.
+        endpoint: u8,
+        /// What happened.
+        reason: String,
     },
     /// An item was left out of a block being built, and dropped.
     Dropped {

@@ -1,24 +1,28 @@
 //! The kernel: owner of the head. It accepts events, builds blocks and imports them.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod offchain;
+mod reorg;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use jar_abi::Phase;
-use jar_cap::image::{Image, Role};
-use jar_cap::{Cap, Data, Hash, ImageRef, state_root};
+use jar_cap::image::Image;
+use jar_cap::{Cap, Hash, ImageRef, state_root};
 use jar_pvm::Engine;
 
-use crate::answers::{Accepted, Advance, AdvanceError, Advanced, Refusal};
+pub use self::offchain::AGGREGATE_EVENTS_MAX;
+use self::reorg::Recent;
+use crate::answers::{Advance, AdvanceError, Advanced};
 use crate::block::{
-    Attestation, Block, Body, Ending, Event, Header, PublicKey, Scope, outcome_root, signed_message,
+    Attestation, Block, Body, Event, Header, PublicKey, Scope, outcome_root, signed_message,
 };
 use crate::chain::{Chain, State};
 use crate::dispatch::Pipeline;
 use crate::error::KernelError;
-use crate::exec::{Effects, Env, Grant, Invocation, Traces, execute};
+use crate::exec::Env;
 use crate::genesis::{check_genesis, check_numbers, commit_genesis};
-use crate::hardware::{Commit, Emission, Hardware, SignRequest, Trace, Watermark};
-use crate::params::{Genesis, Params};
+use crate::hardware::{Commit, Emission, Hardware, SignError, SignRequest, Trace, Watermark};
+use crate::params::Genesis;
 use crate::programs::Programs;
 use crate::signatures::{SignatureCheck, verify_batch};
 use crate::walk::{InvalidBlock, Mode, Walked, check_sizes, walk};
@@ -40,6 +44,7 @@ pub struct Kernel<H> {
     head: Arc<State>,
     finalized: Arc<State>,
     pipeline: Pipeline,
+    recent: Recent,
 }
 
 impl<H: Hardware> Kernel<H> {
@@ -83,6 +88,7 @@ impl<H: Hardware> Kernel<H> {
             head,
             finalized,
             pipeline: Pipeline::default(),
+            recent: Recent::default(),
             chain,
         })
     }
@@ -110,87 +116,6 @@ impl<H: Hardware> Kernel<H> {
     /// Number of items that wait for a block.
     pub fn pending_count(&self) -> usize {
         self.pipeline.len()
-    }
-
-    /// Offers an event to a Dispatch endpoint: phase 0 judges it, phase 1 merges it.
-    pub fn dispatch(&mut self, endpoint: u8, event: Event) -> Result<Accepted, Refusal> {
-        let image = self.chain.image(&self.head)?;
-        match image.endpoints.get(&endpoint).map(|e| e.role) {
-            Some(Role::Dispatch) => {}
-            Some(_) => return Err(Refusal::NotDispatch(endpoint)),
-            None => return Err(Refusal::UnknownEndpoint(endpoint)),
-        }
-        check_event_size(self.chain.params(), &event)?;
-        let id = event.id(endpoint);
-        if self.pipeline.is_known(&id) {
-            return Err(Refusal::AlreadyKnown);
-        }
-        let effects = self.judge_and_merge(endpoint, &event, &image)?;
-        let transact_ids = self.pipeline.merge(endpoint, id, &event, effects);
-        self.hardware.emit(Emission::Dispatch { endpoint, event });
-        Ok(Accepted { id, transact_ids })
-    }
-
-    /// Phases 0 and 1 on one throw-away copy of the head state.
-    fn judge_and_merge(
-        &mut self,
-        endpoint: u8,
-        event: &Event,
-        image: &Image,
-    ) -> Result<Effects, Refusal> {
-        let (chain, hardware) = (self.chain.clone(), self.hardware.clone());
-        let block = chain.block_info(&self.head.header);
-        let grant = Grant {
-            gas: chain.params().dispatch_gas,
-            quota: chain.params().event_quota,
-        };
-        let view = self.pipeline.view(endpoint, event, image, chain.params());
-        let log = |level: u64, line: &[u8]| {
-            hardware.trace(Trace::Log {
-                level,
-                message: line.to_vec(),
-            });
-        };
-        let run = |instance, phase: Phase| {
-            let is_verify = phase == Phase::Verify;
-            execute(
-                &chain.env,
-                Invocation {
-                    instance,
-                    endpoint,
-                    arguments: [phase as u64, u64::from(view.len()), 0, 0],
-                    scratch: Some(Cap::Data(Data::new(&event.payload))),
-                    block,
-                    grant,
-                    traces: Traces::verify(&event.attestations),
-                    is_view: false,
-                    slot: (!is_verify).then_some(&view),
-                    log: &log,
-                },
-            )
-        };
-        let judged = run(self.head.instance.clone(), Phase::Verify)?;
-        let used = judged.traces.used();
-        let genesis = chain.genesis_hash();
-        let is_bad = |a: &Attestation| !SignatureCheck::of(&genesis, a).verify();
-        if let Some(index) = event.attestations[..used].iter().position(is_bad) {
-            return Err(Refusal::BadSignature { index });
-        }
-        match judged.ending {
-            Ending::Halted(0) => {}
-            Ending::Halted(code) => return Err(Refusal::Rejected { code }),
-            Ending::Faulted(fault) => return Err(Refusal::Faulted { fault }),
-        }
-        if used < event.attestations.len() || !event.results.is_empty() {
-            return Err(Refusal::UnusedTraces);
-        }
-        let merged = run(judged.instance, Phase::Merge)?;
-        match merged.ending {
-            _ if merged.effects.slot_was_full => Err(Refusal::Full),
-            Ending::Halted(0) => Ok(merged.effects),
-            Ending::Halted(code) => Err(Refusal::Rejected { code }),
-            Ending::Faulted(fault) => Err(Refusal::Faulted { fault }),
-        }
     }
 
     /// Builds a block or imports one, and commits it.
@@ -252,7 +177,8 @@ impl<H: Hardware> Kernel<H> {
         let is_seal = |a: &&mut Attestation| a.scope == Scope::Seal;
         for attestation in body.attestations.iter_mut().filter(|a| !is_seal(a)) {
             let blob_hash = attestation.blob_hash;
-            self.sign(slot, attestation, &blob_hash, &mut watermarks)?;
+            self.sign(slot, attestation, &blob_hash, &mut watermarks)
+                .map_err(|_| AdvanceError::NotAuthor)?;
         }
         let header = Header {
             genesis: self.chain.genesis_hash(),
@@ -265,26 +191,24 @@ impl<H: Hardware> Kernel<H> {
         };
         let blob_hash = jar_cap::hash::blake2b(&[&header.hash()]);
         if let Some(seal) = body.attestations.iter_mut().find(is_seal) {
-            self.sign(slot, seal, &blob_hash, &mut watermarks)?;
+            self.sign(slot, seal, &blob_hash, &mut watermarks)
+                .map_err(|_| AdvanceError::NotAuthor)?;
         }
         self.commit(Block { header, body }, walked, verdict, watermarks)
     }
 
-    /// Signs what a Schedule asked for; a refusal discards the build.
+    /// Signs what was noted; the raised watermark has to be stored before the signature leaves.
     fn sign(
         &self,
         slot: u64,
         attestation: &mut Attestation,
         blob_hash: &Hash,
         watermarks: &mut BTreeMap<PublicKey, Watermark>,
-    ) -> Result<(), AdvanceError> {
+    ) -> Result<(), SignError> {
         let Attestation { key, scope, .. } = *attestation;
         let message = signed_message(&self.chain.genesis_hash(), &scope, &key, blob_hash);
         let request = SignRequest { key, scope, slot };
-        let (signature, watermark) = self
-            .hardware
-            .sign(&request, &message)
-            .map_err(|_| AdvanceError::NotAuthor)?;
+        let (signature, watermark) = self.hardware.sign(&request, &message)?;
         attestation.signature = signature;
         watermarks.insert(key, watermark);
         Ok(())
@@ -330,10 +254,15 @@ impl<H: Hardware> Kernel<H> {
         Ok(self.chain.state(hash)?.map(Arc::new))
     }
 
-    /// Whether every signature of a body's events verifies.
+    /// Whether every signature of a body's events verifies. Those of events that wait here were
+    /// checked when they came.
     fn all_signatures_verify(&self, body: &Body) -> bool {
         let genesis = self.chain.genesis_hash();
-        let events = body.groups.iter().flat_map(|(_, events)| events);
+        let groups = body.groups.iter();
+        let events = groups.flat_map(|(endpoint, events)| {
+            let known = |event: &&Event| self.pipeline.is_known(&event.id(*endpoint));
+            events.iter().filter(move |event| !known(event))
+        });
         let checks: Vec<SignatureCheck> = events
             .flat_map(|event| &event.attestations)
             .map(|attestation| SignatureCheck::of(&genesis, attestation))
@@ -446,9 +375,13 @@ impl<H: Hardware> Kernel<H> {
             finalized: finalized.as_ref().map(|state| state.hash),
             watermarks: watermarks.into_iter().collect(),
         };
+        let left_behind = match reverted {
+            0 => Vec::new(),
+            _ => self.events_from(self.head.header.height + 1 - reverted)?,
+        };
         store.commit(&commit)?;
         self.committed(&commit, state, finalized, reverted);
-        self.drop_included(&commit)?;
+        self.renew_pipeline(&commit, left_behind)?;
         Ok(Advanced {
             hash,
             block: Arc::new(commit.block),
@@ -503,28 +436,6 @@ impl<H: Hardware> Kernel<H> {
         Ok((changes, (old_head + 1).saturating_sub(height)))
     }
 
-    /// Drops waiting items that the blocks of a new head include.
-    fn drop_included(&mut self, commit: &Commit) -> Result<(), KernelError> {
-        if self.pipeline.is_empty() {
-            return Ok(());
-        }
-        let mut included: BTreeSet<Hash> = BTreeSet::new();
-        for hash in commit.canonical.iter().filter_map(|(_, hash)| *hash) {
-            if hash == commit.hash {
-                included.extend(commit.events.iter().map(|(id, _)| *id));
-                continue;
-            }
-            let block = self.chain.store().block(&hash)?;
-            let block =
-                block.ok_or_else(|| KernelError::Internal("a block's body is missing".into()))?;
-            for (endpoint, events) in &block.body.groups {
-                included.extend(events.iter().map(|event| event.id(*endpoint)));
-            }
-        }
-        self.pipeline.remove_included(&included);
-        Ok(())
-    }
-
     fn committed(
         &mut self,
         commit: &Commit,
@@ -573,30 +484,6 @@ fn check_seal(body: &Body, author: Option<PublicKey>) -> Result<(), InvalidBlock
         }
         (Some(_), Some(_), None) => Ok(()),
     }
-}
-
-fn check_event_size(params: &Params, event: &Event) -> Result<(), Refusal> {
-    let results: usize = event.results.iter().map(Vec::len).sum();
-    let sizes = [
-        (
-            "a payload's size",
-            event.payload.len(),
-            params.payload_bytes,
-        ),
-        (
-            "the number of attestations",
-            event.attestations.len(),
-            params.max_attestations,
-        ),
-        ("the results' size", results, params.payload_bytes),
-    ];
-    for (what, len, limit) in sizes {
-        let len = len as u64;
-        if len > limit {
-            return Err(Refusal::TooLarge { what, len, limit });
-        }
-    }
-    Ok(())
 }
 
 /// Runs a check on a thread of its own beside some work; a check that panics counts as failed.

@@ -22,7 +22,7 @@ mod signatures;
 pub mod signer;
 mod walk;
 
-pub use answers::{Accepted, Advance, AdvanceError, Advanced, Refusal};
+pub use answers::{Accepted, Advance, AdvanceError, Advanced, MergedAggregate, Refusal, Verdict};
 pub use chain::{Chain, EndpointInfo, ProofStep, ReadError, State, StateProof, ViewOutcome};
 pub use error::{KernelError, hex};
 pub use hardware::{
@@ -30,7 +30,7 @@ pub use hardware::{
     Watermark,
 };
 pub use jar_cap::image::Role;
-pub use kernel::{Kernel, decode_block};
+pub use kernel::{AGGREGATE_EVENTS_MAX, Kernel, decode_block};
 pub use natives::GENESIS_NATIVES;
 pub use params::{Genesis, Params, UnknownParam};
 pub use signatures::{SignatureCheck, verify_batch};

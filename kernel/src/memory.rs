@@ -20,6 +20,9 @@ pub enum CommitError {
     /// An event's index lies beyond the outcomes.
     #[error("an event has no outcome")]
     Event,
+    /// Watermarks are raised before there is a chain.
+    #[error("watermarks need a chain: the store is empty")]
+    NoChain,
     /// The head, the finalized block or a canonical entry is not held.
     #[error("the {0} block is not held")]
     NotHeld(&'static str),
@@ -210,6 +213,15 @@ impl Store for MemoryChainStore {
             .collect())
     }
 
+    fn raise_watermarks(&self, raised: &[(PublicKey, Watermark)]) -> Result<(), StoreError> {
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        if inner.genesis.is_none() {
+            return Err(CommitError::NoChain.into());
+        }
+        inner.raise_watermarks(raised);
+        Ok(())
+    }
+
     fn watermark(&self, key: &PublicKey) -> Result<Watermark, StoreError> {
         Ok(self.read().watermarks.get(key).copied().unwrap_or_default())
     }
@@ -242,12 +254,16 @@ impl Inner {
                 None => self.canonical.remove(height),
             };
         }
-        for (key, watermark) in &commit.watermarks {
+        self.raise_watermarks(&commit.watermarks);
+        self.head = commit.head.or(self.head);
+        self.finalized = commit_finalized(commit).or(self.finalized);
+    }
+
+    fn raise_watermarks(&mut self, raised: &[(PublicKey, Watermark)]) {
+        for (key, watermark) in raised {
             let stored = self.watermarks.entry(*key).or_default();
             *stored = highest(stored, watermark);
         }
-        self.head = commit.head.or(self.head);
-        self.finalized = commit_finalized(commit).or(self.finalized);
     }
 }
 

@@ -6,11 +6,13 @@ use jar_cap::image::{Image, Role};
 use jar_cap::{Cap, Data, Hash, Instance};
 use parity_scale_codec::Encode;
 
-use crate::block::{Attestation, Body, Ending, Event, Outcome, Scope};
+use crate::block::{Body, Ending, Event, Outcome, Scope};
 use crate::chain::{Chain, State};
 use crate::dispatch::{Drained, Item, Pipeline};
 use crate::error::KernelError;
-use crate::exec::{BlockInfo, Effects, Finished, Grant, Invocation, Obligation, Traces, execute};
+use crate::exec::{
+    BlockInfo, Cursor, Effects, Finished, Grant, Invocation, Obligation, Producer, Traces, execute,
+};
 use crate::hardware::{Hardware, Trace};
 use crate::signatures::SignatureCheck;
 
@@ -157,8 +159,11 @@ pub(crate) struct Walked {
     pub taken: Vec<(u8, Arc<Item>)>,
 }
 
-/// Encoded bytes a body needs beside its events, at the most: groups, Schedules' traces.
-const BODY_OVERHEAD: u64 = 4096;
+/// Encoded bytes a body needs beside its events and the Schedules' traces, at the most.
+const BODY_FRAME: u64 = 2048;
+/// Bytes of a body that are left to the Schedules' traces, whatever the events take.
+const SCHEDULE_RESERVE: u64 = 2048;
+const BODY_OVERHEAD: u64 = BODY_FRAME + SCHEDULE_RESERVE;
 
 struct Walk<'a> {
     chain: &'a Chain,
@@ -168,6 +173,7 @@ struct Walk<'a> {
     walked: Walked,
     gas_left: u64,
     bytes_left: u64,
+    reserve_left: u64,
 }
 
 /// Endpoints a block calls, in order: (order, index).
@@ -195,31 +201,7 @@ pub(crate) fn walk(
     slot: u64,
     mode: Mode<'_>,
 ) -> Result<Walked, WalkError> {
-    let params = chain.params();
-    let mut walk = Walk {
-        chain,
-        hardware,
-        parent,
-        block: BlockInfo {
-            genesis: chain.genesis_hash(),
-            parent: parent.hash,
-            height: parent.header.height + 1,
-            slot,
-            time_ms: chain.time_ms(slot),
-        },
-        walked: Walked {
-            instance: parent.instance.clone(),
-            body: Body::default(),
-            outcomes: Vec::new(),
-            events: Vec::new(),
-            checks: Vec::new(),
-            score: None,
-            finalize: Vec::new(),
-            taken: Vec::new(),
-        },
-        gas_left: params.block_gas,
-        bytes_left: params.block_bytes.saturating_sub(BODY_OVERHEAD),
-    };
+    let mut walk = Walk::new(chain, hardware, parent, slot);
     let image = chain.image(parent)?;
     match mode {
         Mode::Import(body) => walk.import(&image, body)?,
@@ -233,17 +215,43 @@ pub(crate) fn walk(
     Ok(walk.walked)
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    fn new(chain: &'a Chain, hardware: &'a dyn Hardware, parent: &'a State, slot: u64) -> Self {
+        let params = chain.params();
+        Walk {
+            chain,
+            hardware,
+            parent,
+            block: BlockInfo {
+                genesis: chain.genesis_hash(),
+                parent: parent.hash,
+                height: parent.header.height + 1,
+                slot,
+                time_ms: chain.time_ms(slot),
+            },
+            walked: Walked {
+                instance: parent.instance.clone(),
+                body: Body::default(),
+                outcomes: Vec::new(),
+                events: Vec::new(),
+                checks: Vec::new(),
+                score: None,
+                finalize: Vec::new(),
+                taken: Vec::new(),
+            },
+            gas_left: params.block_gas,
+            bytes_left: params.block_bytes.saturating_sub(BODY_OVERHEAD),
+            reserve_left: SCHEDULE_RESERVE,
+        }
+    }
+
     fn import(&mut self, image: &Image, body: &Body) -> Result<(), WalkError> {
         let mut groups = body.groups.iter().peekable();
-        let mut cursor = 0;
+        let mut cursor = Cursor::default();
         let mut last_schedule = 0;
         for (endpoint, role) in walk_order(image) {
             if !matches!(role, Role::Transact(_)) {
-                let traces = Traces::Verify {
-                    attestations: &body.attestations,
-                    cursor,
-                };
+                let traces = Traces::of_body(body, cursor);
                 cursor = self.schedule(endpoint, traces)?.used();
                 last_schedule = endpoint;
                 continue;
@@ -261,7 +269,7 @@ impl Walk<'_> {
         if let Some((endpoint, _)) = groups.next() {
             return Err(InvalidBlock::Group(*endpoint).into());
         }
-        if cursor != body.attestations.len() || !body.results.is_empty() {
+        if cursor != Cursor::end_of_body(body) {
             return Err(InvalidBlock::UnusedTraces(last_schedule).into());
         }
         // The seal was checked before the walk.
@@ -280,34 +288,33 @@ impl Walk<'_> {
         hardware: &dyn Hardware,
     ) -> Result<(), WalkError> {
         let may_sign = |request: &crate::hardware::SignRequest| hardware.may_sign(request);
-        let mut obligations: Vec<Obligation> = Vec::new();
+        let params = self.chain.params();
+        let mut producer = Producer::new(&may_sign, Some(self.block.slot), 0, params);
         for (endpoint, role) in walk_order(image) {
             if matches!(role, Role::Transact(_)) {
                 self.drain(endpoint, pipeline)?;
                 continue;
             }
-            let traces = Traces::Produce {
-                may_sign: &may_sign,
-                slot: self.block.slot,
-                obligations: std::mem::take(&mut obligations),
+            let room = self.bytes_left + self.reserve_left;
+            producer.room = room;
+            let Traces::Produce(noted) = self.schedule(endpoint, Traces::Produce(producer))? else {
+                return Err(KernelError::Internal("a Schedule lost its traces".into()).into());
             };
-            if let Traces::Produce {
-                obligations: noted, ..
-            } = self.schedule(endpoint, traces)?
-            {
-                obligations = noted;
-            }
+            self.take_room(room - noted.room);
+            producer = noted;
         }
-        self.walked.body.attestations = obligations
-            .into_iter()
-            .map(|owed| Attestation {
-                key: owed.key,
-                scope: owed.scope,
-                blob_hash: owed.blob_hash,
-                signature: [0; 64],
-            })
-            .collect();
+        let obligations = producer.obligations.iter();
+        self.walked.body.attestations = obligations.map(Obligation::unsigned).collect();
+        self.walked.body.results = producer.results;
         Ok(())
+    }
+
+    /// Takes bytes of the body for a Schedule's traces. The reserve goes last, so that the
+    /// events in between leave it to the Schedules after them.
+    fn take_room(&mut self, bytes: u64) {
+        let shared = bytes.min(self.bytes_left);
+        self.bytes_left -= shared;
+        self.reserve_left = self.reserve_left.saturating_sub(bytes - shared);
     }
 
     /// Offers waiting items of a Transact endpoint to the block, in order.
@@ -385,7 +392,8 @@ impl Walk<'_> {
         false
     }
 
-    /// Why a block with an event that ended so would not be valid.
+    /// Why a block with an event that ended so would not be valid, its signatures being good:
+    /// they were checked before it could wait.
     fn objection(
         &self,
         event: &Event,
@@ -394,12 +402,6 @@ impl Walk<'_> {
         let used = finished.traces.used();
         if matches!(finished.ending, Ending::Halted(_)) && has_unused(event, used) {
             return Ok(Some("attestations or results were left over"));
-        }
-        let genesis = self.chain.genesis_hash();
-        let consumed = &event.attestations[..used];
-        let is_good = |a: &Attestation| SignatureCheck::of(&genesis, a).verify();
-        if !consumed.iter().all(is_good) {
-            return Ok(Some("a signature does not verify"));
         }
         if finished
             .effects
@@ -426,7 +428,7 @@ impl Walk<'_> {
             return Err(InvalidBlock::UnusedTraces(endpoint).into());
         }
         let genesis = self.chain.genesis_hash();
-        let consumed = event.attestations[..used].iter();
+        let consumed = event.attestations[..used.attestations].iter();
         self.walked
             .checks
             .extend(consumed.map(|a| SignatureCheck::of(&genesis, a)));
@@ -455,7 +457,7 @@ impl Walk<'_> {
             }
             .into());
         }
-        let traces = std::mem::replace(&mut finished.traces, Traces::verify(&[]));
+        let traces = std::mem::replace(&mut finished.traces, Traces::none());
         self.record(finished, None);
         Ok(traces)
     }
@@ -535,12 +537,56 @@ fn event_call<'t>(chain: &Chain, gas_left: u64, event: &'t Event) -> Call<'t> {
             gas: params.event_gas.min(gas_left),
             quota: params.event_quota,
         },
-        traces: Traces::verify(&event.attestations),
+        traces: Traces::of_event(event),
     }
 }
 
-fn has_unused(event: &Event, used: usize) -> bool {
-    used < event.attestations.len() || !event.results.is_empty()
+pub(crate) fn has_unused(event: &Event, used: Cursor) -> bool {
+    used != Cursor::end_of_event(event)
+}
+
+/// Runs events of blocks that were left behind on a throw-away copy of a state, in order and
+/// within one block's gas; answers those that still halt with 0, their signatures checked.
+pub(crate) fn rejudge(
+    chain: &Chain,
+    hardware: &dyn Hardware,
+    parent: &State,
+    events: Vec<(u8, Event)>,
+) -> Result<Vec<(u8, Event)>, KernelError> {
+    let image = chain.image(parent)?;
+    let mut walk = Walk::new(
+        chain,
+        hardware,
+        parent,
+        parent.header.slot.saturating_add(1),
+    );
+    let mut kept = Vec::new();
+    for (endpoint, event) in events {
+        let role = image.endpoints.get(&endpoint).map(|e| e.role);
+        if !matches!(role, Some(Role::Transact(_))) {
+            continue;
+        }
+        if !walk.may_start_event() {
+            break;
+        }
+        let finished = walk.call(endpoint, event_call(chain, walk.gas_left, &event))?;
+        let ends_well =
+            finished.ending == Ending::Halted(0) && walk.objection(&event, &finished)?.is_none();
+        if !ends_well {
+            walk.gas_left -= finished.gas_used;
+            continue;
+        }
+        let consumed = event.attestations.iter();
+        let genesis = chain.genesis_hash();
+        if consumed
+            .clone()
+            .all(|a| SignatureCheck::of(&genesis, a).verify())
+        {
+            walk.record(finished, Some(event.id(endpoint)));
+            kept.push((endpoint, event));
+        }
+    }
+    Ok(kept)
 }
 
 /// Checks the sizes of a body against the chain's limits.
@@ -569,6 +615,11 @@ pub(crate) fn check_sizes(chain: &Chain, body: &Body) -> Result<(), InvalidBlock
             "the number of an event's attestations",
             event.attestations.len(),
             params.max_attestations,
+        )?;
+        check(
+            "the size of an event's results",
+            event.results.iter().map(Vec::len).sum(),
+            params.payload_bytes,
         )?;
     }
     Ok(())

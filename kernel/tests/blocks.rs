@@ -458,7 +458,44 @@ fn the_head_follows_a_finalization_on_another_fork() {
     assert!(advanced.head_changed);
     assert_eq!(node.head().hash, second.header.hash());
     assert_eq!(canonical(&node), hashes(&[first, second]));
-    build_with(&mut node, add(9));
+    // What was left behind waits again, in order.
+    submit(&mut node, add(9));
+    let built = node.build().expect("built");
+    let expected = [2, 3, 4, 5, 9].map(add);
+    assert_eq!(built.block.body.groups[0].1, expected);
+}
+
+#[test]
+fn what_a_reorganisation_leaves_behind_returns_if_it_still_ends_well() {
+    let mut builder = Node::new(&open(), &[]);
+    let shared = add(1);
+    let winning: Vec<Block> = [shared.clone(), add(7), add(8)]
+        .map(|event| build_with(&mut builder, event))
+        .into();
+    let mut node = Node::new(&open(), &[]);
+    let signed = signed(ATTEST, [3; 32], &node);
+    node.dispatch(SUBMIT_SIGNED, signed.clone())
+        .expect("accepted");
+    for event in [
+        shared,
+        request(HALT, &[4, 0, 0, 0, 0, 0, 0, 0]),
+        request(SPIN, &[]),
+        add(2),
+    ] {
+        submit(&mut node, event);
+    }
+    assert_eq!(node.build().expect("built").events.len(), 5);
+    build_with(&mut node, add(3));
+    for block in &winning {
+        node.import(block).expect("valid");
+    }
+    assert_eq!(node.head().hash, winning[2].header.hash());
+    assert_eq!(node.kernel.pending_count(), 3, "the signed one, 2 and 3");
+    let built = node.build().expect("built");
+    // In the order of the blocks, which drained slot by slot.
+    assert_eq!(built.block.body.groups[0].1, [add(2), signed, add(3)]);
+    assert_eq!(count(&node), 1 + 7 + 8 + 2 + 3);
+    builder.import(&built.block).expect("valid");
 }
 
 #[test]

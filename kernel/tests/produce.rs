@@ -7,7 +7,7 @@ use common::counter::{SUBMIT, add, counter};
 use common::{A0, Asm, Node, Program, RAM, Seal, genesis, key, seed_key};
 use jar_abi::{HostCall as Op, slots};
 use jar_cap::image::Role;
-use jar_kernel::block::{Scope, signed_message};
+use jar_kernel::block::{Ending, Scope, signed_message};
 use jar_kernel::{AdvanceError, Genesis, SignatureCheck, Store};
 use parity_scale_codec::Encode;
 
@@ -61,6 +61,71 @@ fn schedules_get_what_this_node_may_sign() {
     // Without keys everything is absent, and the block is as valid.
     node.build().expect("built");
     assert_eq!(node.bytes(&[50]), Some(vec![0, 0, 0]));
+}
+
+#[test]
+fn results_are_recorded_by_who_builds_and_compared_by_who_imports() {
+    let mut program = Program::new();
+    let (first, second) = (program.data(b"first"), program.data(b"second"));
+    let attestation = u64::from(slots::ATTESTATION);
+    for (index, at, len) in [(0, first, 5), (1, second, 6)] {
+        program.endpoint(
+            index,
+            &format!("ask{index}"),
+            Role::Schedule(index),
+            |asm| {
+                asm.call(Op::Result, &[attestation, at, len]).halt();
+            },
+        );
+    }
+    let genesis = genesis(&program);
+    let mut builder = Node::new(&genesis, &[]);
+    let built = builder.build().expect("built");
+    assert_eq!(built.block.body.results, [&b"first"[..], b"second"]);
+    let halted: Vec<_> = built.outcomes.iter().map(|o| o.ending).collect();
+    assert_eq!(halted, [Ending::Halted(1); 2]);
+    let import = |results: &[&[u8]]| {
+        let mut block = (*built.block).clone();
+        block.body.results = results.iter().map(|r| r.to_vec()).collect();
+        block.header.body_root = block.body.root();
+        Node::new(&genesis, &[]).import(&block).map(|_| ())
+    };
+    import(&[b"first", b"second"]).expect("the builder's own");
+    for refused in [
+        &[&b"first"[..]][..],
+        &[],
+        &[b"first", b"other"],
+        &[b"second", b"first"],
+        &[b"first", b"second", b""],
+    ] {
+        assert!(matches!(import(refused), Err(AdvanceError::Invalid(_))));
+    }
+}
+
+#[test]
+fn what_schedules_note_never_makes_a_block_too_large() {
+    let mut program = Program::new();
+    let at = program.data(&[7; 3000]);
+    let attestation = u64::from(slots::ATTESTATION);
+    program.endpoint(0, "ask", Role::Schedule(0), |asm| {
+        for _ in 0..4 {
+            asm.call(Op::Result, &[attestation, at, 3000]);
+        }
+        asm.halt();
+    });
+    let mut genesis = genesis(&program);
+    genesis.params.block_bytes = 8192;
+    let mut builder = Node::new(&genesis, &[]);
+    let built = builder.build().expect("built");
+    assert_eq!(built.block.body.results.len(), 2);
+    assert_eq!(
+        built.outcomes[0].ending,
+        Ending::Halted(0),
+        "the last one was absent"
+    );
+    Node::new(&genesis, &[])
+        .import(&built.block)
+        .expect("valid");
 }
 
 #[test]

@@ -104,6 +104,9 @@ impl Shared {
                 self.metrics.finalized_height.set(signed(height));
                 info!(target: "chain", height, hash = %to_hex(&hash), "finalized");
             }
+            Trace::HeadPhase { endpoint, reason } => {
+                warn!(target: "chain", endpoint, "{reason}");
+            }
             Trace::Dropped { id, reason } => {
                 self.metrics.dropped.inc();
                 self.tracker.dropped(&id, &reason);

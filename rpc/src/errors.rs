@@ -243,7 +243,7 @@ impl From<Refusal> for RpcError {
         match refusal {
             Refusal::TooLarge { limit, .. } => error.with("limit", number(limit)),
             Refusal::BadSignature { index } => error.with("index", index as u64),
-            Refusal::Rejected { code } => error.with("program_code", number(code)),
+            Refusal::Rejected { code, .. } => error.with("program_code", number(code)),
             Refusal::Faulted { fault } => error.with("fault", fault_name(fault)),
             _ => error,
         }

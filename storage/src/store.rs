@@ -7,7 +7,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use jar_cap::{Hash, NodeStore, RecordId, StoreError, next_store_number};
 use jar_kernel::block::{Block, Outcome, PublicKey};
-use jar_kernel::memory::{check_commit, commit_finalized, commit_genesis, highest};
+use jar_kernel::memory::{CommitError, check_commit, commit_finalized, commit_genesis, highest};
 use jar_kernel::{Commit, EventLocation, Store, StoredHeader, Watermark};
 use rocksdb::{DB, Direction, IteratorMode, ReadOptions};
 
@@ -83,7 +83,7 @@ impl RocksStore {
         put_block(&mut batch, commit)?;
         put_pointers(&mut batch, commit)?;
         let genesis = commit_genesis(commit);
-        self.put_watermarks(&mut batch, &genesis, commit)?;
+        self.put_watermarks(&mut batch, &genesis, &commit.watermarks)?;
         batch.write()?;
         self.genesis.get_or_init(|| genesis);
         Ok(())
@@ -93,11 +93,11 @@ impl RocksStore {
         &self,
         batch: &mut Batch<'_>,
         genesis: &Hash,
-        commit: &Commit,
+        watermarks: &[(PublicKey, Watermark)],
     ) -> Result<(), Error> {
         // A key may be given twice, and the batch cannot be read.
         let mut raised = BTreeMap::new();
-        for (key, watermark) in &commit.watermarks {
+        for (key, watermark) in watermarks {
             let genesis = *genesis;
             let known = match raised.get(key) {
                 Some(known) => *known,
@@ -109,6 +109,17 @@ impl RocksStore {
             raised.insert(*key, known);
         }
         Ok(())
+    }
+
+    fn try_raise_watermarks(&self, raised: &[(PublicKey, Watermark)]) -> Result<(), Error> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let genesis = self
+            .genesis
+            .get()
+            .ok_or_else(|| Error::Refused(CommitError::NoChain.into()))?;
+        let mut batch = Batch::new(&self.db);
+        self.put_watermarks(&mut batch, genesis, raised)?;
+        batch.write()
     }
 
     fn try_block(&self, hash: &Hash) -> Result<Option<Block>, Error> {
@@ -223,6 +234,10 @@ impl Store for RocksStore {
 
     fn event(&self, id: &Hash, limit: usize) -> Result<Vec<EventLocation>, StoreError> {
         Ok(self.try_event(id, limit)?)
+    }
+
+    fn raise_watermarks(&self, raised: &[(PublicKey, Watermark)]) -> Result<(), StoreError> {
+        Ok(self.try_raise_watermarks(raised)?)
     }
 
     fn watermark(&self, key: &PublicKey) -> Result<Watermark, StoreError> {

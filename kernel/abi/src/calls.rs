@@ -82,7 +82,7 @@ host_calls! {
     28 Abort abort(slot) -> "0" ! [Empty, WrongKind, Denied, Invalid], built;
     29 Detach detach(slot) -> "0" ! [Empty, WrongKind, Invalid], reserved;
     30 Attest attest(slot, key_ptr, blob_ptr, blob_len, scope_ptr, scope_len) -> "1 recorded, 0 absent" ! [Empty, WrongKind, Denied, Invalid], built;
-    31 Result result(slot, ptr, len) -> "1 recorded, 0 absent" ! [Empty, WrongKind, Denied, Invalid], reserved;
+    31 Result result(slot, ptr, len) -> "1 recorded, 0 absent" ! [Empty, WrongKind, Range, Denied, Invalid], built;
     32 Subtype subtype(ty, image, dst) -> "0" ! [Empty, Occupied, Pinned, Busy, WrongKind, Invalid], reserved;
     33 BlockInfo block_info(ptr) -> "0" ! [], built;
     34 Score score(slot, score) -> "0" ! [Empty, WrongKind, Denied, Invalid], built;
@@ -91,7 +91,7 @@ host_calls! {
     37 SlotEmit slot_emit(kind, endpoint, payload, picks_ptr, picks_len) -> "0" ! [Empty, WrongKind, NoEndpoint, Quota, Range, Denied, Invalid], built;
     38 SlotKeep slot_keep(bitmap_ptr, len) -> "0" ! [Range, Denied], built;
     39 SlotClear slot_clear() -> "0" ! [Denied], built;
-    40 Dispatch dispatch(endpoint, payload) -> "0" ! [Empty, WrongKind, NoEndpoint, Denied, Invalid], reserved;
+    40 Dispatch dispatch(endpoint, payload) -> "0" ! [Empty, WrongKind, NoEndpoint, Quota, Range, Denied, Invalid], built;
     41 GasLeft gas_left() -> "gas left in the budget" ! [], built;
     42 Log log(level, ptr, len) -> "0" ! [Range], built;
     43 Emit emit(topic_ptr, topic_len, data) -> "0" ! [Empty, WrongKind, Range, Invalid], built;

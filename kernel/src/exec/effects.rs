@@ -6,6 +6,7 @@ use jar_cap::Hash;
 
 use crate::block::Record;
 use crate::dispatch::SlotView;
+use crate::exec::Cursor;
 
 /// Which items of a Dispatch slot stay.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,6 +35,14 @@ pub(crate) struct EmittedItem {
     pub picks: Vec<(u32, u32)>,
 }
 
+/// An event that `dispatch` sends, with the end of the traces it carries.
+#[derive(Clone, Debug)]
+pub(crate) struct Dispatched {
+    pub endpoint: u8,
+    pub payload: Vec<u8>,
+    pub traces: Cursor,
+}
+
 /// One thing asked for.
 #[derive(Clone, Debug)]
 pub(crate) enum Effect {
@@ -42,6 +51,7 @@ pub(crate) enum Effect {
     Finalize(Hash),
     Keep(Keep),
     Item(EmittedItem),
+    Dispatch(Dispatched),
 }
 
 impl Effect {
@@ -83,6 +93,7 @@ pub(crate) struct LiveEffects {
     pub record_bytes: u64,
     pub items: u64,
     pub item_bytes: u64,
+    pub dispatched: u64,
     /// Decisions on the Dispatch slot that no fault has undone, by their place in the order.
     keeps: BTreeMap<u64, Keep>,
     /// Whether an item was refused for want of room.
@@ -97,6 +108,7 @@ impl LiveEffects {
         self.record_bytes += effect.record_size();
         self.item_bytes += effect.item_size();
         self.items += u64::from(matches!(effect, Effect::Item(_)));
+        self.dispatched += u64::from(matches!(effect, Effect::Dispatch(_)));
         if let Effect::Keep(keep) = &effect {
             // One decision right after another replaces it: the cheapest effect takes no room.
             if let Some((former, _)) = log.0.pop_if(|(_, last)| matches!(last, Effect::Keep(_))) {
@@ -114,6 +126,7 @@ impl LiveEffects {
             self.item_bytes -= effect.item_size();
             match effect {
                 Effect::Item(_) => self.items -= 1,
+                Effect::Dispatch(_) => self.dispatched -= 1,
                 Effect::Keep(_) => {
                     self.keeps.remove(&place);
                 }
@@ -142,6 +155,7 @@ impl LiveEffects {
                 Effect::Finalize(hash) => effects.finalize.push(hash),
                 Effect::Keep(keep) => effects.keep = keep,
                 Effect::Item(item) => effects.items.push(item),
+                Effect::Dispatch(event) => effects.dispatched.push(event),
             }
         }
         effects
@@ -156,6 +170,7 @@ pub(crate) struct Effects {
     pub finalize: Vec<Hash>,
     pub keep: Keep,
     pub items: Vec<EmittedItem>,
+    pub dispatched: Vec<Dispatched>,
     /// Whether an item was refused for want of room.
     pub slot_was_full: bool,
 }

@@ -12,9 +12,9 @@ mod run;
 mod suspend;
 mod table;
 
-pub(crate) use attest::{Obligation, Traces};
+pub(crate) use attest::{ATTESTATION_LEN_MAX, Cursor, Obligation, Producer, Traces};
 pub(crate) use context::{BlockInfo, Env, Grant, Invocation};
-pub(crate) use effects::{Effects, EmittedItem, Keep, LiveEffects};
+pub(crate) use effects::{Dispatched, Effects, EmittedItem, Keep, LiveEffects};
 pub(crate) use run::{Finished, execute};
 
 use jar_abi::{Fault, Status};

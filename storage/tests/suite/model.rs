@@ -16,6 +16,8 @@ enum Step {
         salt: u64,
         changes: Vec<Change>,
     },
+    /// Raises a watermark outside of blocks.
+    Raise(u8, Option<u64>, Option<(u64, u64)>),
     /// Closes the store and opens it again.
     Reopen,
 }
@@ -57,6 +59,8 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (0..12usize, 0..3u64, prop::collection::vec(change(), 0..5))
             .prop_map(|(parent, salt, changes)| Step::Commit { parent, salt, changes }),
+        1 => (0..2u8, prop::option::of(0..6u64), prop::option::of((0..6u64, 0..6u64)))
+            .prop_map(|(key, slot, vote)| Step::Raise(key, slot, vote)),
         1 => Just(Step::Reopen),
     ]
 }
@@ -133,6 +137,12 @@ proptest! {
                 Step::Reopen => {
                     drop(rocks);
                     rocks = rocks_home.open();
+                }
+                Step::Raise(key, seal_slot, vote) => {
+                    let raised = [([key; 32], Watermark { seal_slot, vote })];
+                    let results =
+                        (memory.raise_watermarks(&raised), rocks.raise_watermarks(&raised));
+                    prop_assert_eq!(&results.0, &results.1);
                 }
                 Step::Commit { parent, salt, changes } => {
                     let commit = build(&made, parent, salt, &changes);

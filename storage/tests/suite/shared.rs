@@ -29,6 +29,7 @@ on_both! {
     a_reorg_rewrites_the_canonical_index
     finality_moves
     no_stored_watermark_falls
+    watermarks_are_raised_outside_of_blocks
     a_signer_goes_on_from_the_stored_watermark
     an_event_is_found_on_every_fork
     an_event_may_recur_within_a_block
@@ -142,6 +143,32 @@ fn no_stored_watermark_falls(home: &dyn Home) {
     let store = home.open();
     assert_eq!(store.watermark(&other).unwrap(), mark(None, Some((1, 2))));
     assert_eq!(store.watermark(&[3; 32]).unwrap(), Watermark::default());
+}
+
+fn watermarks_are_raised_outside_of_blocks(home: &dyn Home) {
+    let mark = |seal_slot, vote| Watermark { seal_slot, vote };
+    let (one, other) = ([1; 32], [2; 32]);
+    let refused = home.open().raise_watermarks(&[(one, mark(Some(1), None))]);
+    assert!(refused.is_err(), "there is no chain to sign on");
+    assert_eq!(home.open().watermark(&one).unwrap(), Watermark::default());
+    let mut blocks = chain(1);
+    blocks[1].watermarks = vec![(one, mark(Some(7), None))];
+    commit_all(&*home.open(), &blocks);
+    let raised = [
+        (one, mark(None, Some((1, 2)))),
+        (other, mark(Some(3), None)),
+        (one, mark(Some(6), Some((0, 5)))),
+    ];
+    home.open().raise_watermarks(&raised).unwrap();
+    let store = home.open();
+    let expected = mark(Some(7), Some((1, 5)));
+    assert_eq!(store.watermark(&one).unwrap(), expected);
+    assert_eq!(store.watermark(&other).unwrap(), mark(Some(3), None));
+    store
+        .raise_watermarks(&[(one, mark(None, Some((0, 1))))])
+        .unwrap();
+    assert_eq!(store.watermark(&one).unwrap(), expected, "one fell");
+    assert_holds(&*store, &blocks[1]);
 }
 
 fn a_signer_goes_on_from_the_stored_watermark(home: &dyn Home) {

@@ -1,4 +1,4 @@
-//! Operations on the chain: attest, block_info, score, finalize, log, emit.
+//! Operations on the chain: attest, result, block_info, score, finalize, log, emit.
 
 use jar_abi::{ATTEST_ABSENT, ATTEST_RECORDED, Status};
 use jar_cap::hash::blake2b;
@@ -35,22 +35,32 @@ impl Execution<'_, '_> {
         let scope = self.read_scope(scope_ptr, scope_len)?;
         let blob = self.read_vec(blob_ptr, blob_len)?;
         let blob_hash = match scope {
-            Scope::Direct => blake2b(&[&blob]),
+            Scope::Direct | Scope::Vote { .. } => blake2b(&[&blob]),
             Scope::Seal if blob.is_empty() => [0; 32],
             Scope::Seal => return Err(Status::Invalid.into()),
-            Scope::Vote { .. } => return Err(Stop::Fault(jar_abi::Fault::NotSupported)),
         };
         let recorded = self.traces.attest(Obligation {
             key,
             scope,
             blob_hash,
         });
-        let answer = if recorded {
-            ATTEST_RECORDED
-        } else {
-            ATTEST_ABSENT
-        };
-        Ok(Flow::Value(answer))
+        Ok(recorded_answer(recorded))
+    }
+
+    pub(super) fn result(&mut self, args: [u64; 6]) -> Result<Flow, Stop> {
+        let path = self.path(args[0]);
+        let params = &self.env.params;
+        let len_max = params.payload_bytes;
+        let price = Self::per_64(args[2], params.price_copy_64 + params.price_hash_64);
+        self.charge(price.saturating_add(self.walk_price(&[&path])))?;
+        let (address, len) = (pointer(args[1]), length(args[2])?);
+        self.check_memory(address, len, Access::Read)?;
+        self.check_authority(&path?, NativeKind::Attestation)?;
+        if u64::from(len) > len_max {
+            return Err(Status::Range.into());
+        }
+        let value = self.read_vec(address, len)?;
+        Ok(recorded_answer(self.traces.result(&value)))
     }
 
     fn read_scope(&mut self, address: u32, len: u32) -> Result<Scope, Stop> {
@@ -148,4 +158,12 @@ impl Execution<'_, '_> {
         }));
         Ok(Flow::Value(0))
     }
+}
+
+fn recorded_answer(recorded: bool) -> Flow {
+    Flow::Value(if recorded {
+        ATTEST_RECORDED
+    } else {
+        ATTEST_ABSENT
+    })
 }

@@ -37,6 +37,7 @@ impl Execution<'_, '_> {
             HostCall::Resume => self.resume(args),
             HostCall::Abort => self.abort(args),
             HostCall::Attest => self.attest(args),
+            HostCall::Result => self.result(args),
             HostCall::BlockInfo => self.block_info(args),
             HostCall::Score => self.score(args),
             HostCall::Finalize => self.finalize(args),
@@ -44,6 +45,7 @@ impl Execution<'_, '_> {
             HostCall::SlotEmit => self.slot_emit(args),
             HostCall::SlotKeep => self.slot_keep(args),
             HostCall::SlotClear => self.slot_clear(),
+            HostCall::Dispatch => self.dispatch(args),
             HostCall::GasLeft => self.gas_left(),
             HostCall::Log => self.log_line(args),
             HostCall::Emit => self.emit(args),
@@ -54,9 +56,7 @@ impl Execution<'_, '_> {
             | HostCall::Open
             | HostCall::Save
             | HostCall::Detach
-            | HostCall::Result
-            | HostCall::Subtype
-            | HostCall::Dispatch => Err(Stop::Fault(jar_abi::Fault::NotSupported)),
+            | HostCall::Subtype => Err(Stop::Fault(jar_abi::Fault::NotSupported)),
         }
     }
 

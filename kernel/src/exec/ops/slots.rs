@@ -1,15 +1,17 @@
-//! Operations on the Dispatch slot: slot_read, slot_emit, slot_keep, slot_clear.
+//! Operations of the Dispatch pipeline: slot_read, slot_emit, slot_keep, slot_clear, dispatch.
 
 use jar_abi::{SlotItemKind, Status};
 use jar_cap::{Cap, Data};
 use jar_pvm::Access;
 
 use super::{length, pointer};
-use crate::dispatch::{ATTESTATION_LEN_MAX, SlotView};
+use crate::dispatch::SlotView;
 use crate::exec::effects::Effect;
 use crate::exec::run::{Execution, Flow};
-use crate::exec::{EmittedItem, Keep, Stop};
+use crate::exec::{ATTESTATION_LEN_MAX, Dispatched, EmittedItem, Keep, Stop};
 
+/// Events that one call on a new head may send.
+const DISPATCHED_MAX: u64 = 64;
 /// Encoded bytes of one pick.
 const PICK_LEN: u64 = 8;
 
@@ -133,6 +135,45 @@ impl<'a> Execution<'a, '_> {
             return Err(Status::Range.into());
         };
         self.add_effect(Effect::Keep(keep));
+        Ok(Flow::Value(0))
+    }
+
+    pub(super) fn dispatch(&mut self, args: [u64; 6]) -> Result<Flow, Stop> {
+        let path = self.path(args[1]);
+        let payload_len = match self.peek(&path)? {
+            Some(Cap::Data(data)) => data.len(),
+            _ => 0,
+        };
+        let params = &self.env.params;
+        let payload_max = params.payload_bytes;
+        let price = Self::per_64(payload_len, params.price_copy_64 + params.price_hash_64);
+        self.charge(price.saturating_add(self.walk_price(&[&path])))?;
+        let path = path?;
+        let slot = self.dispatch_slot()?;
+        if !slot.is_head_phase() {
+            return Err(Status::Denied.into());
+        }
+        let endpoint = u8::try_from(args[0]).map_err(|_| Status::NoEndpoint)?;
+        if !slot.takes_events(endpoint) {
+            return Err(Status::NoEndpoint.into());
+        }
+        let Cap::Data(data) = self.frame().get_some(self.store(), &path)? else {
+            return Err(Status::WrongKind.into());
+        };
+        if payload_len > payload_max {
+            return Err(Status::Range.into());
+        }
+        if self.effects.dispatched >= DISPATCHED_MAX {
+            return Err(Status::Quota.into());
+        }
+        let mut payload = vec![0; payload_len as usize];
+        data.read(self.store(), 0, &mut payload)?;
+        let traces = self.traces.used();
+        self.add_effect(Effect::Dispatch(Dispatched {
+            endpoint,
+            payload,
+            traces,
+        }));
         Ok(Flow::Value(0))
     }
 

@@ -340,9 +340,9 @@ fn attest_case(args: &[u64], expect: Answer, scope: Scope) -> Case {
         .memory(RAM + 32, b"blob")
         .memory(RAM + 64, scope.encode());
     let (direct, seal) = (blake2b(&[b"blob"]), [0; 32]);
-    case.scene.attestations = vec![match scope {
-        Scope::Direct => attestation(scope, direct),
-        _ => attestation(scope, seal),
+    case.scene.traces.attestations = vec![match scope {
+        Scope::Seal => attestation(scope, seal),
+        _ => attestation(scope, direct),
     }];
     case
 }
@@ -361,7 +361,8 @@ fn attest_cases() -> Vec<Case> {
         // Nothing in the list fits: absent.
         attest_case(&with(3, 3), Answer::Value(0), Scope::Direct),
         attest_case(&with(1, RAM + 1), Answer::Value(0), Scope::Direct),
-        attest_case(&direct, Answer::Value(0), Scope::Direct).scene(|s| s.attestations.clear()),
+        attest_case(&direct, Answer::Value(0), Scope::Direct)
+            .scene(|s| s.traces.attestations.clear()),
         // A Seal has no blob.
         attest_case(&direct, INVALID, Scope::Seal),
         attest_case(&with(5, 0), INVALID, Scope::Direct),
@@ -378,15 +379,31 @@ fn attest_cases() -> Vec<Case> {
         source: 1,
         target: 2,
     };
-    let vote_args = [17, RAM, 0, 0, RAM + 64, 17];
-    let unsupported = Answer::Fault(Fault::NotSupported);
-    cases.push(attest_case(&vote_args, unsupported, vote));
+    cases.push(attest_case(&with(5, 17), Answer::Value(1), vote));
     cases.extend(source_cases(Op::Attest, |slot| with(0, slot).to_vec()));
+    cases
+}
+
+fn result_cases() -> Vec<Case> {
+    let expected = |case: Case| case.scene(|s| s.traces.results = vec![b"pinned".to_vec()]);
+    let mut cases = source_cases(Op::Result, |slot| vec![slot, RO, 6]);
+    cases.extend([
+        expected(case(Op::Result, &[17, RO, 6], Answer::Value(1))),
+        expected(case(Op::Result, &[17, RO, 5], Answer::Value(0))),
+        case(Op::Result, &[17, RO, 6], Answer::Value(0)),
+        case(Op::Result, &[17, RO, 6], Answer::Value(1)).scene(|s| s.signing = Some(Vec::new())),
+        case(Op::Result, &[17, RO, 6], RANGE).params(|p| p.payload_bytes = 5),
+        case(Op::Result, &[18, RO, 6], WRONG_KIND),
+        case(Op::Result, &[17, RO, 6], DENIED).scene(|s| s.is_view = true),
+        case(Op::Result, &[17, NOWHERE, 6], BAD_RANGE),
+        case(Op::Result, &[17, RO, 1 << 32], BAD_RANGE),
+    ]);
     cases
 }
 
 fn chain_cases() -> Vec<Case> {
     let mut cases = attest_cases();
+    cases.extend(result_cases());
     cases.extend(source_cases(Op::Score, |slot| vec![slot, 7]));
     cases.extend(source_cases(Op::Finalize, |slot| vec![slot, RAM]));
     cases.extend(source_cases(Op::Emit, |slot| vec![RAM, 3, slot]));
@@ -471,8 +488,32 @@ fn slot_op_cases() -> Vec<Case> {
     cases
 }
 
+fn dispatch_cases() -> Vec<Case> {
+    let head = |case: Case| case.slot().scene(|s| s.is_head_phase = true);
+    let mut cases: Vec<Case> = source_cases(Op::Dispatch, |slot| vec![3, slot])
+        .into_iter()
+        .map(head)
+        .collect();
+    cases.extend([
+        head(case(Op::Dispatch, &[3, DATA], OK)),
+        head(case(Op::Dispatch, &[2, DATA], NO_ENDPOINT)),
+        head(case(Op::Dispatch, &[9, DATA], NO_ENDPOINT)),
+        head(case(Op::Dispatch, &[3 + 256, DATA], NO_ENDPOINT)),
+        head(case(Op::Dispatch, &[3, CNODE], WRONG_KIND)),
+        head(case(Op::Dispatch, &[3, DATA], RANGE)).params(|p| p.payload_bytes = 4999),
+        head(case(Op::Dispatch, &[3, DATA], QUOTA)).scene(|s| s.dispatched = 64),
+        head(case(Op::Dispatch, &[3, DATA], OK)).scene(|s| s.dispatched = 63),
+        head(case(Op::Dispatch, &[3, DATA], DENIED)).scene(|s| s.is_view = true),
+        // While an event arrives, and where there is no pipeline.
+        case(Op::Dispatch, &[3, DATA], DENIED).slot(),
+        case(Op::Dispatch, &[3, DATA], DENIED),
+    ]);
+    cases
+}
+
 fn cases() -> Vec<Case> {
     let mut cases = slot_cases();
+    cases.extend(dispatch_cases());
     cases.extend(data_cases());
     cases.extend(call_cases());
     cases.extend(chain_cases());

@@ -10,13 +10,13 @@ use jar_cap::{CNode, Cap, Data, Hash, ImageRef, Instance, Key, NativeKind, Path}
 use jar_pvm::EngineKind;
 use parity_scale_codec::Encode;
 
-use crate::block::{Attestation, Event, Scope};
+use crate::block::{Attestation, Body, Event, Scope};
 use crate::dispatch::Pipeline;
 use crate::exec::effects::{Effects, EmittedItem};
 use crate::exec::frame::{Entry, Frame, WaitsFor};
 use crate::exec::meters::{Resource, Rows};
 use crate::exec::run::{Execution, Flow};
-use crate::exec::{BlockInfo, Env, Grant, Obligation, Stop, Traces};
+use crate::exec::{BlockInfo, Cursor, Env, Grant, Obligation, Producer, Stop, Traces};
 use crate::hardware::SignRequest;
 use crate::memory::MemoryChainStore;
 use crate::params::Params;
@@ -81,11 +81,16 @@ pub struct Scene {
     pub is_view: bool,
     /// Written to memory before the call.
     pub memory: Vec<(u64, Vec<u8>)>,
-    pub attestations: Vec<Attestation>,
+    /// What `attest` and `result` are matched with.
+    pub traces: Body,
     /// Keys that may be signed with; when given, `attest` produces.
     pub signing: Option<Vec<[u8; 32]>>,
     /// Whether a Dispatch slot is at hand.
     pub has_slot: bool,
+    /// Whether it is there for a new head, not for an arriving event.
+    pub is_head_phase: bool,
+    /// Events that were dispatched before.
+    pub dispatched: u64,
     /// Frames below the running one, besides the root.
     pub depth: usize,
 }
@@ -98,9 +103,11 @@ impl Default for Scene {
             quota: 1 << 30,
             is_view: false,
             memory: Vec::new(),
-            attestations: Vec::new(),
+            traces: Body::default(),
             signing: None,
             has_slot: false,
+            is_head_phase: false,
+            dispatched: 0,
             depth: 0,
         }
     }
@@ -127,7 +134,7 @@ pub struct World {
     pub memory: Hash,
     pub written: Vec<u32>,
     pub quota: u64,
-    pub traces: usize,
+    pub traces: Cursor,
     pub frames: usize,
     /// Paths that are reserved.
     pub waiting: Vec<Path>,
@@ -269,7 +276,7 @@ pub fn pipeline() -> Pipeline {
             ..Effects::default()
         };
         let event = arriving();
-        pipeline.merge(3, event.id(3), &event, effects);
+        pipeline.merge(3, Some((event.id(3), &event)), effects);
     }
     pipeline
 }
@@ -278,10 +285,11 @@ fn world(execution: &mut Execution<'_, '_>, logged: &Mutex<Vec<(u64, Vec<u8>)>>)
     let live = &execution.effects;
     // Whether an item was refused for want of room is told to the sender, not an effect.
     let effects = format!(
-        "{} {} {} {:?} {:?}",
+        "{} {} {} {} {:?} {:?}",
         live.record_bytes,
         live.items,
         live.item_bytes,
+        live.dispatched,
         live.keep(),
         execution.frame().effects
     );
@@ -361,18 +369,15 @@ pub fn run(scene: &Scene, number: u64, args: &[u64]) -> Ran {
         logged.push((level, line.to_vec()));
     };
     let (mut pipeline, event, image) = (pipeline(), arriving(), image());
-    let view = pipeline.view(3, &event, &image, &scene.params);
+    let arriving = (!scene.is_head_phase).then_some(&event);
+    let view = pipeline.view(3, arriving, &image, &scene.params);
     let may_sign = |request: &SignRequest| {
         let keys = scene.signing.as_deref().unwrap_or_default();
         keys.contains(&request.key)
     };
     let traces = match scene.signing {
-        None => Traces::verify(&scene.attestations),
-        Some(_) => Traces::Produce {
-            may_sign: &may_sign,
-            slot: 5,
-            obligations: Vec::new(),
-        },
+        None => Traces::of_body(&scene.traces, Cursor::default()),
+        Some(_) => Traces::Produce(Producer::new(&may_sign, Some(5), 1 << 20, &scene.params)),
     };
     let slot = scene.has_slot.then_some(&view);
     let grant = Grant {
@@ -409,6 +414,7 @@ fn run_in(
     for (index, value) in args.iter().enumerate() {
         machine.set_reg(7 + index, *value);
     }
+    execution.effects.dispatched = scene.dispatched;
     // What the case wrote is paid for already.
     execution.settle().expect("paid");
     execution.gas = Rows::new(scene.gas);
@@ -429,8 +435,8 @@ fn run_in(
     let gas_used = scene.gas - execution.gas.budget();
     let after = world(execution, logged);
     let obligations = match &execution.traces {
-        Traces::Produce { obligations, .. } => obligations.clone(),
-        Traces::Verify { .. } => Vec::new(),
+        Traces::Produce(producer) => producer.obligations.clone(),
+        Traces::Verify(_) => Vec::new(),
     };
     Ran {
         answer,

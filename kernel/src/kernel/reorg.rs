@@ -1,0 +1,122 @@
+//! What a new head does to the pipeline: events that blocks took leave it, events of blocks
+//! that were left behind return.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use jar_cap::Hash;
+
+use super::Kernel;
+use crate::block::{Attestation, Block, Event, Signature};
+use crate::error::KernelError;
+use crate::hardware::{Commit, Hardware};
+use crate::walk::rejudge;
+
+/// Signatures of recent blocks that are remembered.
+const RECENT_MAX: usize = 1 << 16;
+
+/// Signatures that recent blocks of the head's chain carried: an event with one of them may be
+/// refused because it is late, not because its sender is dishonest.
+#[derive(Debug, Default)]
+pub(super) struct Recent {
+    known: BTreeSet<Signature>,
+    order: VecDeque<Signature>,
+}
+
+impl Recent {
+    fn learn(&mut self, signature: Signature) {
+        if self.known.insert(signature) {
+            self.order.push_back(signature);
+        }
+        if self.order.len() > RECENT_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+    }
+
+    /// Whether an attestation's signature was in a recent block.
+    pub fn knows_one_of(&self, attestations: &[Attestation]) -> bool {
+        let mut signatures = attestations.iter().map(|a| &a.signature);
+        signatures.any(|signature| self.known.contains(signature))
+    }
+}
+
+impl<H: Hardware> Kernel<H> {
+    /// Events of the blocks of the present head's chain from a height on: as many as the
+    /// pipeline could take back, in order.
+    pub(super) fn events_from(&self, first: u64) -> Result<Vec<(u8, Event)>, KernelError> {
+        let mut events = Vec::new();
+        let limit = self.chain.params().dispatch_items as usize;
+        for height in first..=self.head.header.height {
+            let Some(hash) = self.chain.store().canonical(height)? else {
+                break;
+            };
+            for (endpoint, group) in self.stored_block(&hash)?.body.groups {
+                events.extend(group.into_iter().map(|event| (endpoint, event)));
+            }
+            if events.len() >= limit {
+                events.truncate(limit);
+                break;
+            }
+        }
+        Ok(events)
+    }
+
+    /// Drops waiting items that the blocks of a new head include, and gives back what blocks
+    /// that were left behind carried, as far as the new state still takes it.
+    pub(super) fn renew_pipeline(
+        &mut self,
+        commit: &Commit,
+        left_behind: Vec<(u8, Event)>,
+    ) -> Result<(), KernelError> {
+        let included = self.learn_included(commit)?;
+        if !self.pipeline.is_empty() {
+            self.pipeline.remove_included(&included);
+        }
+        let missing: Vec<(u8, Event)> = left_behind
+            .into_iter()
+            .filter(|(endpoint, event)| !included.contains(&event.id(*endpoint)))
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let image = self.chain.image(&self.head)?;
+        let params = self.chain.params();
+        for (endpoint, event) in rejudge(&self.chain, &*self.hardware, &self.head, missing)? {
+            if let Some(slot) = self.pipeline.slot_for(endpoint, &image) {
+                self.pipeline.append(slot, endpoint, &event, params);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ids of the events of a new head's blocks, whose signatures are remembered.
+    fn learn_included(&mut self, commit: &Commit) -> Result<BTreeSet<Hash>, KernelError> {
+        let mut included: BTreeSet<Hash> = BTreeSet::new();
+        for hash in commit.canonical.iter().filter_map(|(_, hash)| *hash) {
+            if hash == commit.hash {
+                included.extend(commit.events.iter().map(|(id, _)| *id));
+                self.learn_signatures(&commit.block);
+                continue;
+            }
+            let block = self.stored_block(&hash)?;
+            for (endpoint, events) in &block.body.groups {
+                included.extend(events.iter().map(|event| event.id(*endpoint)));
+            }
+            self.learn_signatures(&block);
+        }
+        Ok(included)
+    }
+
+    fn learn_signatures(&mut self, block: &Block) {
+        let events = block.body.groups.iter().flat_map(|(_, events)| events);
+        for attestation in events.flat_map(|event| &event.attestations) {
+            self.recent.learn(attestation.signature);
+        }
+    }
+
+    fn stored_block(&self, hash: &Hash) -> Result<Block, KernelError> {
+        let block = self.chain.store().block(hash)?;
+        block.ok_or_else(|| KernelError::Internal("a block's body is missing".into()))
+    }
+}
