@@ -32,9 +32,28 @@ impl CrashStore {
         }
     }
 
-    /// Kills the process at its next commit.
+    /// Kills the process at its next write: a commit, or one of watermarks.
     pub fn crash_next(&self, crash: CrashAt) {
         *self.crash.lock().unwrap_or_else(PoisonError::into_inner) = Some(crash);
+    }
+
+    fn write(
+        &self,
+        write: impl FnOnce(&MemoryChainStore) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let crash = self
+            .crash
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        match crash {
+            None => write(&self.disk),
+            Some(CrashAt::BeforeCommit) => Err(killed()),
+            Some(CrashAt::AfterCommit) => {
+                write(&self.disk)?;
+                Err(killed())
+            }
+        }
     }
 }
 
@@ -54,15 +73,11 @@ impl NodeStore for CrashStore {
 
 impl Store for CrashStore {
     fn commit(&self, commit: &Commit) -> Result<(), StoreError> {
-        let mut crash = self.crash.lock().unwrap_or_else(PoisonError::into_inner);
-        match crash.take() {
-            None => self.disk.commit(commit),
-            Some(CrashAt::BeforeCommit) => Err(killed()),
-            Some(CrashAt::AfterCommit) => {
-                self.disk.commit(commit)?;
-                Err(killed())
-            }
-        }
+        self.write(|disk| disk.commit(commit))
+    }
+
+    fn raise_watermarks(&self, raised: &[(PublicKey, Watermark)]) -> Result<(), StoreError> {
+        self.write(|disk| disk.raise_watermarks(raised))
     }
 
     fn header(&self, hash: &Hash) -> Result<Option<StoredHeader>, StoreError> {
