@@ -124,7 +124,7 @@ fn payload(bytes: impl Encode) -> Event {
 
 fn code(result: Result<(), Refusal>) -> u64 {
     match result {
-        Err(Refusal::Rejected { code }) => code,
+        Err(Refusal::Rejected { code, .. }) => code,
         other => panic!("{other:?}"),
     }
 }
