@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jar_cap::image::{Image, Pinned};
-use jar_cap::{CNode, Cap, Data, Hash, ImageRef, Key, NodeStore, StoreError};
-use jar_pvm::{Code, Engine, GasModel};
+use jar_cap::{CNode, Cap, Data, Hash, ImageRef, Key, MemoryStore, NodeStore, StoreError};
+use jar_pvm::{Code, Engine, GasModel, PageError, PageSource};
 
 use crate::error::KernelError;
 
@@ -22,6 +22,21 @@ pub struct Loaded {
     pub code: Arc<dyn Code>,
     /// Its pinned slots as capabilities.
     pub pinned: BTreeMap<Key, Cap>,
+    /// The pages of its pinned Data. They are the same for all its machines, which lets an
+    /// engine keep what it has read.
+    pub(crate) sources: BTreeMap<Key, Arc<dyn PageSource>>,
+}
+
+/// Pages of a Data that is in memory as a whole.
+struct PinnedPages {
+    data: Data,
+    nothing: MemoryStore,
+}
+
+impl PageSource for PinnedPages {
+    fn page(&self, index: u32) -> Result<Option<Arc<[u8]>>, PageError> {
+        self.data.page(&self.nothing, index).map_err(PageError::new)
+    }
 }
 
 impl Loaded {
@@ -40,15 +55,20 @@ impl Loaded {
                 )));
             }
         }
-        let pinned = image
+        let pinned: BTreeMap<Key, Cap> = image
             .pinned
             .iter()
             .map(|(key, pinned)| (*key, pinned_cap(pinned)))
             .collect();
+        let sources = pinned.iter().filter_map(|(key, cap)| match cap {
+            Cap::Data(data) => Some((*key, pinned_pages(data.clone()))),
+            _ => None,
+        });
         Ok(Loaded {
             code: engine.prepare(Arc::new(program), GasModel::Pipeline),
             handle: handle.clone(),
             image,
+            sources: sources.collect(),
             pinned,
         })
     }
@@ -70,6 +90,11 @@ impl Loaded {
     pub fn code_len(&self) -> u64 {
         self.image.program.code.len() as u64
     }
+}
+
+fn pinned_pages(data: Data) -> Arc<dyn PageSource> {
+    let nothing = MemoryStore::new();
+    Arc::new(PinnedPages { data, nothing })
 }
 
 fn pinned_cap(pinned: &Pinned) -> Cap {

@@ -10,12 +10,13 @@ use jar_driver::Schedule;
 use jar_kernel::local::LocalHardware;
 use jar_kernel::signer::Signer;
 use jar_kernel::{Kernel, Store};
+use jar_pvm::EngineKind;
 use jar_rpc::{Backend, Limits, Server, to_hex};
 use jar_storage::RocksStore;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::config::Settings;
 use crate::kernel_thread::{Ended, KernelThread, Shared};
@@ -33,7 +34,11 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
         settings.p2p_listen.is_none(),
         "--p2p-listen: not supported yet; this node has no network"
     );
-    let engine = jar_pvm::engine(settings.engine_kind()?).context("--engine")?;
+    let kind = settings.engine_kind()?;
+    let engine = jar_pvm::engine(kind).context("--engine")?;
+    if kind == EngineKind::Auto && engine.name() == "interpreter" {
+        warn!("this platform lacks what the recompiler needs: the interpreter serves");
+    }
     let Some(chain) = &settings.chain else {
         bail!(
             "which chain? Give --chain a spec file or a built-in name ({}), as in: jar-node --chain dev --dev-key alice",

@@ -103,8 +103,7 @@ pub trait Machine: Send {
 /// The choice of an engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum EngineKind {
-    /// The one that serves short calls best: the interpreter, until touching a page costs the
-    /// recompiler less.
+    /// The recompiler where the platform has it, else the interpreter.
     #[default]
     Auto,
     /// Portable.
@@ -139,7 +138,8 @@ impl fmt::Display for EngineKind {
 /// The engine of the kind asked for.
 pub fn engine(kind: EngineKind) -> Result<Arc<dyn Engine>, Error> {
     match kind {
-        EngineKind::Auto | EngineKind::Interpreter => Ok(Arc::new(Interpreter)),
+        EngineKind::Auto => Ok(recompiler().unwrap_or_else(|| Arc::new(Interpreter))),
+        EngineKind::Interpreter => Ok(Arc::new(Interpreter)),
         EngineKind::Recompiler => recompiler().ok_or(Error::EngineNotSupported("recompiler")),
     }
 }

@@ -18,7 +18,8 @@ pub trait PageSource: Send + Sync {
 pub enum Backing {
     /// Zeros.
     Zero,
-    /// Immutable bytes, copied when written.
+    /// Immutable bytes, copied when written. One source always gives the same pages: what an
+    /// engine has read from it may serve the next machine that has the same `Arc`.
     Source(Arc<dyn PageSource>),
 }
 

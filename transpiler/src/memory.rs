@@ -25,6 +25,9 @@ const DEFAULT_STACK: (u64, u64) = (LOWEST, 64 << 10);
 const INITIALIZED_BYTES_MAX: u64 = 256 << 20;
 /// The part of the stack that is mapped eagerly, from its top.
 const EAGER_STACK: u64 = 4 << 10;
+/// The part of writable sections that is mapped eagerly, from their start: variables and the
+/// first of the heap, which nearly every call writes. So it costs the same and needs no watching.
+const EAGER_DATA: u64 = 4 << 10;
 
 /// The Image's memory, and what follows from it.
 pub(crate) struct Memory {
@@ -93,6 +96,7 @@ impl Memory {
         while run.bytes.last() == Some(&0) {
             run.bytes.pop();
         }
+        let initialized = run.bytes.len() as u64;
         let path = match run.bytes.is_empty() {
             true => None,
             false => {
@@ -105,11 +109,25 @@ impl Memory {
                 Some(Path::new(vec![key])?)
             }
         };
-        let source = match path {
-            Some(path) if !run.writable => Source::Slot(path),
-            init => Source::Ephemeral { init, eager: false },
+        let init = match path {
+            Some(path) if !run.writable => {
+                self.map(run.start, run.end, Source::Slot(path));
+                return Ok(());
+            }
+            init => init,
         };
-        self.map(run.start, run.end, source);
+        if initialized > EAGER_DATA {
+            let eager = false;
+            self.map(run.start, run.end, Source::Ephemeral { init, eager });
+            return Ok(());
+        }
+        let eager_end = run.end.min(run.start + EAGER_DATA);
+        let eager = true;
+        self.map(run.start, eager_end, Source::Ephemeral { init, eager });
+        if eager_end < run.end {
+            let (init, eager) = (None, false);
+            self.map(eager_end, run.end, Source::Ephemeral { init, eager });
+        }
         Ok(())
     }
 }

@@ -88,6 +88,16 @@ pub enum Source {
     },
 }
 
+impl Source {
+    /// Where the Data it begins with is.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Source::Slot(path) => Some(path),
+            Source::Ephemeral { init, .. } => init.as_ref(),
+        }
+    }
+}
+
 /// A constant of a program, laid over a slot of its Instances.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Pinned {

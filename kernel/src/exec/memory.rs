@@ -92,9 +92,11 @@ impl FrameMemory {
                     Access::Read
                 },
                 backing: data.map_or(Backing::Zero, |data| {
-                    Backing::Source(Arc::new(DataPages {
-                        data,
-                        store: store.clone(),
+                    let path = mapping.source.path();
+                    let pinned = path.and_then(|path| loaded.sources.get(path.split_first().0));
+                    Backing::Source(pinned.cloned().unwrap_or_else(|| {
+                        let store = store.clone();
+                        Arc::new(DataPages { data, store })
                     }))
                 }),
                 eager,

@@ -2,18 +2,22 @@
 //!
 //! Making an address range anew costs the system a fault and a fresh page for
 //! each page touched. A window that comes back is instead wiped where it was
-//! touched, and keeps its memory and the protection of its regions of zeros for
-//! the next machine, which mostly has the same layout.
+//! touched, and keeps for the next machine, which mostly has the same layout: its
+//! memory, the protection of its regions of zeros, and the pages it read from sources
+//! that somebody else holds too.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::ptr;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use super::sys::{Mapping, Protection};
-use super::window::Trouble;
+use super::window::{Trouble, is_eager, opened, pages_of};
 use crate::PAGE_SIZE;
+use crate::map::{Backing, MemoryMap, PageSource, Region};
 
 pub(super) const PAGE_LEN: usize = PAGE_SIZE as usize;
 const PAGES: usize = 1 << 20;
@@ -23,17 +27,26 @@ pub(super) const WINDOW_LEN: usize = (1 << 32) + GUARD_LEN;
 
 /// Windows kept for reuse.
 const POOL_MAX: usize = 64;
+/// With fewer windows in the pool, a new layout gets a window of its own.
+const POOL_OWN: usize = 16;
 /// A window that was touched in more pages is made anew instead of wiped.
 const WIPED_PAGES_MAX: usize = 256;
 /// Pages of memory a pooled window keeps at most.
 const KEPT_PAGES_MAX: usize = 512;
 /// Pages of eager regions that are looked through for touched ones at most.
 const SEARCHED_PAGES_MAX: usize = 4096;
+/// Eager regions of at most this length are wiped whole: that takes less time than looking.
+const SMALL_PAGES: usize = 8;
 /// Open regions a pooled window keeps at most.
 const OPEN_MAX: usize = 16;
+/// Pages from sources that a pooled window keeps at most.
+const SOURCED_PAGES_MAX: usize = 64;
 /// Changes of protection from one page to the next, in all windows together.
 /// Each costs the kernel an area, of which a process has 65,530 by default.
 const BOUNDARIES_MAX: i64 = 1 << 14;
+
+/// In a page's state: the page may have memory.
+const BACKED: u8 = 0x80;
 
 static POOL: Mutex<Vec<Window>> = Mutex::new(Vec::new());
 static BOUNDARIES: AtomicI64 = AtomicI64::new(0);
@@ -57,19 +70,60 @@ pub(super) struct Opened {
     pub protection: Protection,
 }
 
+/// A region whose touched pages are kept for the next machine with the same source.
+struct Kept {
+    pages: Range<u32>,
+    /// Keeps the address of the source from being used for another one.
+    source: Weak<dyn PageSource>,
+    eager: bool,
+}
+
+impl Kept {
+    /// The region, if its source outlives the machine.
+    fn of(region: &Region) -> Option<Kept> {
+        match &region.backing {
+            Backing::Source(source) if Arc::strong_count(source) > 1 => Some(Kept {
+                pages: pages_of(region),
+                source: Arc::downgrade(source),
+                eager: is_eager(region),
+            }),
+            _ => None,
+        }
+    }
+
+    fn is(&self, region: &Region) -> bool {
+        let same_source = match &region.backing {
+            Backing::Source(source) => ptr::addr_eq(Arc::as_ptr(source), self.source.as_ptr()),
+            Backing::Zero => false,
+        };
+        same_source && pages_of(region) == self.pages && is_eager(region) == self.eager
+    }
+}
+
 /// Address space with a state for each page.
 pub(super) struct Window {
     mapping: Mapping,
-    /// A [`PageState`] for each page; as numbers, the system zeroes them lazily.
+    /// A [`PageState`] for each page, and [`BACKED`]; as numbers, the system zeroes
+    /// them lazily.
     states: Vec<u8>,
-    /// Pages whose state isn't `Untouched`, in order of their first touch.
+    /// Pages whose state isn't `Untouched`.
     touched: Vec<u32>,
+    /// Pages marked [`BACKED`].
+    backed: Vec<u32>,
     opened: Vec<Opened>,
+    /// In the pool: whose pages are still there.
+    kept: Vec<Kept>,
+    /// What pages from sources held at first, where that may change.
+    originals: BTreeMap<u32, Option<Arc<[u8]>>>,
     boundaries: i64,
     /// Grows with every change of a protection.
     changes: u64,
-    /// Pages that may have memory though nothing of this run is in them.
-    kept: usize,
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        BOUNDARIES.fetch_sub(self.boundaries, Ordering::Relaxed);
+    }
 }
 
 fn pool() -> std::sync::MutexGuard<'static, Vec<Window>> {
@@ -77,22 +131,26 @@ fn pool() -> std::sync::MutexGuard<'static, Vec<Window>> {
 }
 
 impl Window {
-    /// A window of zeros in which no region is open but some of `wanted`.
-    pub fn take(wanted: &[Opened]) -> Option<Window> {
-        let fits = |window: &Window| window.opened.iter().all(|open| wanted.contains(open));
-        let pooled = {
-            let mut pool = pool();
-            match pool.iter().rposition(fits) {
-                Some(index) => Some(pool.remove(index)),
-                None => pool.pop(),
-            }
-        };
-        let Some(mut window) = pooled else {
+    /// A window in which nothing but some of the regions of `map` is open, and nothing is
+    /// touched but pages of its sources, as they were at first.
+    pub fn take(map: &MemoryMap) -> Option<Window> {
+        let mut pool = pool();
+        if let Some(index) = best_fit(&pool, map) {
+            return Some(pool.remove(index));
+        }
+        if pool.len() < POOL_OWN {
+            drop(pool);
             return Window::new();
-        };
-        if !fits(&window) {
-            window.mapping.close()?;
-            window.opened.clear();
+        }
+        // The one that nobody has wanted for the longest time.
+        let mut window = pool.remove(0);
+        drop(pool);
+        match window.kept.is_empty() {
+            true => {
+                window.mapping.close()?;
+                window.opened.clear();
+            }
+            false => window.reset()?,
         }
         Some(window)
     }
@@ -102,25 +160,27 @@ impl Window {
             mapping: Mapping::reserved(WINDOW_LEN)?,
             states: vec![PageState::Untouched as u8; PAGES],
             touched: Vec::new(),
+            backed: Vec::new(),
             opened: Vec::new(),
+            kept: Vec::new(),
+            originals: BTreeMap::new(),
             boundaries: 0,
             changes: 0,
-            kept: 0,
         })
     }
 
-    /// Makes the window zeros again and keeps it.
-    pub fn give_back(mut self) {
-        BOUNDARIES.fetch_sub(std::mem::take(&mut self.boundaries), Ordering::Relaxed);
-        if self.wipe().is_none() {
-            if self.mapping.reset().is_none() {
-                return;
-            }
-            self.opened.clear();
-            self.kept = 0;
-        }
-        for page in self.touched.drain(..) {
-            self.states[page as usize] = PageState::Untouched as u8;
+    /// Whether a machine of `map` can have this pooled window as it is.
+    fn fits(&self, map: &MemoryMap) -> bool {
+        let region = |pages: &Range<u32>| map.region_of(pages.start).map(|(region, _)| region);
+        let open = |open: &Opened| region(&open.pages).and_then(opened).as_ref() == Some(open);
+        let kept = |kept: &Kept| region(&kept.pages).is_some_and(|region| kept.is(region));
+        self.opened.iter().all(open) && self.kept.iter().all(kept)
+    }
+
+    /// Makes the window fit for the next machine, best for one with the same `map`.
+    pub fn give_back(mut self, map: &MemoryMap) {
+        if self.wipe(map).is_none() && self.reset().is_none() {
+            return;
         }
         let mut pool = pool();
         if pool.len() < POOL_MAX {
@@ -128,26 +188,40 @@ impl Window {
         }
     }
 
-    /// Writes zeros where the run left something, and gives each page its
+    /// Back to nothing but address space.
+    fn reset(&mut self) -> Option<()> {
+        self.mapping.reset()?;
+        for page in self.touched.drain(..).chain(self.backed.drain(..)) {
+            self.states[page as usize] = PageState::Untouched as u8;
+        }
+        self.opened.clear();
+        self.kept.clear();
+        self.originals.clear();
+        BOUNDARIES.fetch_sub(std::mem::take(&mut self.boundaries), Ordering::Relaxed);
+        Some(())
+    }
+
+    /// Brings back what was at first where the run left something, and gives each page its
     /// region's protection again. `None` when that is not possible or not worth it;
     /// the window then holds anything.
-    fn wipe(&mut self) -> Option<()> {
+    fn wipe(&mut self, map: &MemoryMap) -> Option<()> {
         let unwatched = self.unwatched()?;
-        let count = self.touched.len() + unwatched.len();
-        let kept = self.kept + self.touched.len();
-        if count > WIPED_PAGES_MAX
-            || kept + unwatched.len() > KEPT_PAGES_MAX
-            || self.opened.len() > OPEN_MAX
-        {
+        if self.touched.len() + unwatched.len() > WIPED_PAGES_MAX || self.opened.len() > OPEN_MAX {
             return None;
         }
-        self.kept = kept;
+        self.note_backed(&unwatched);
+        let mut touched = std::mem::take(&mut self.touched);
+        self.note_backed(&touched);
+        if self.backed.len() > KEPT_PAGES_MAX {
+            self.touched = touched;
+            return None;
+        }
         for page in unwatched {
             self.bytes_mut(page).fill(0);
         }
-        self.touched.sort_unstable();
-        let touched = self.touched.clone();
-        let mut rest = &touched[..];
+        touched.sort_unstable();
+        let rest = self.keep(touched, map)?;
+        let mut rest = &rest[..];
         while let Some(&first) = rest.first() {
             // Pages of one region, or next to each other.
             let open = self.opened.iter().find(|open| open.pages.contains(&first));
@@ -161,6 +235,65 @@ impl Window {
             rest = later;
         }
         Some(())
+    }
+
+    /// Marks pages that may have memory from now on.
+    fn note_backed(&mut self, pages: &[u32]) {
+        for &page in pages {
+            let state = &mut self.states[page as usize];
+            if *state & BACKED == 0 {
+                *state |= BACKED;
+                self.backed.push(page);
+            }
+        }
+    }
+
+    /// Brings the pages worth keeping back to how they were; answers the others.
+    fn keep(&mut self, touched: Vec<u32>, map: &MemoryMap) -> Option<Vec<u32>> {
+        let touches = |kept: &Kept| {
+            let first = touched.partition_point(|page| *page < kept.pages.start);
+            touched
+                .get(first)
+                .is_some_and(|page| kept.pages.contains(page))
+        };
+        let regions = map.regions().iter().filter_map(Kept::of);
+        self.kept = regions.filter(touches).take(OPEN_MAX).collect();
+        if self.kept.is_empty() {
+            self.originals.clear();
+            return Some(touched);
+        }
+        let mut rest = Vec::new();
+        for page in touched {
+            let kept = self.kept.iter().find(|kept| kept.pages.contains(&page));
+            let eager = kept.map(|kept| kept.eager);
+            match eager.filter(|_| self.touched.len() < SOURCED_PAGES_MAX) {
+                Some(eager) => {
+                    self.touched.push(page);
+                    self.restore(page, eager)?;
+                }
+                None => {
+                    self.originals.remove(&page);
+                    rest.push(page);
+                }
+            }
+        }
+        Some(rest)
+    }
+
+    /// Writes the first content of a page from a source where it may have changed.
+    fn restore(&mut self, page: u32, eager: bool) -> Option<()> {
+        if self.state(page) != PageState::Written {
+            return Some(());
+        }
+        let original = self.originals.get(&page)?.clone();
+        let bytes = original.as_deref().unwrap_or_default();
+        let place = self.bytes_mut(page);
+        place[..bytes.len()].copy_from_slice(bytes);
+        place[bytes.len()..].fill(0);
+        match eager {
+            true => Some(()),
+            false => self.set_page(page, PageState::Read).ok(),
+        }
     }
 
     /// How many of the sorted `pages` follow each other from the first on, outside
@@ -182,10 +315,16 @@ impl Window {
             self.bytes_mut(*page).fill(0);
         }
         let protection = open.map_or(Protection::None, |open| open.protection);
-        self.set_protection(range, protection)
+        self.set_protection(range, protection)?;
+        for page in pages {
+            // Fewer areas are no reason to refuse.
+            let _ = self.count_boundaries(*page, PageState::Untouched);
+            self.states[*page as usize] = PageState::Untouched as u8 | BACKED;
+        }
+        Some(())
     }
 
-    /// Pages with memory in regions whose writes aren't watched.
+    /// Pages that may have memory in regions whose writes aren't watched.
     fn unwatched(&self) -> Option<Vec<u32>> {
         let ranges = || {
             let open = |open: &&Opened| open.protection == Protection::ReadWrite;
@@ -196,6 +335,10 @@ impl Window {
         }
         let mut found = Vec::new();
         for pages in ranges() {
+            if pages.len() <= SMALL_PAGES {
+                found.extend(pages.clone());
+                continue;
+            }
             let first = self.mapping.start() as u64 / PAGE_LEN as u64 + u64::from(pages.start);
             resident(first, pages.len(), |index| found.push(pages.start + index))?;
         }
@@ -262,7 +405,12 @@ impl Window {
         if self.state(page) == PageState::Untouched {
             self.touched.push(page);
         }
-        self.states[page as usize] = state as u8;
+        self.states[page as usize] = state as u8 | self.states[page as usize] & BACKED;
+    }
+
+    /// Remembers what a page from a source holds at first.
+    pub fn set_original(&mut self, page: u32, content: Option<Arc<[u8]>>) {
+        self.originals.insert(page, content);
     }
 
     /// Gives a page a protection and the state that goes with it.
@@ -279,7 +427,7 @@ impl Window {
     }
 
     pub fn state(&self, page: u32) -> PageState {
-        match self.states[page as usize] {
+        match self.states[page as usize] & !BACKED {
             0 => PageState::Untouched,
             1 => PageState::Read,
             _ => PageState::Written,
@@ -315,6 +463,21 @@ impl Window {
         // SAFETY: as for `bytes`, and writable; `self` is borrowed mutably.
         unsafe { &mut *self.mapping.start().add(page as usize * PAGE_LEN).cast() }
     }
+}
+
+/// The pooled window that spares a machine of `map` the most, the last one used if in doubt.
+fn best_fit(pool: &[Window], map: &MemoryMap) -> Option<usize> {
+    let mut best = None;
+    for (index, window) in pool.iter().enumerate().rev() {
+        let spared = window.opened.len() + window.kept.len();
+        if best.is_none_or(|(most, _)| spared > most) && window.fits(map) {
+            best = Some((spared, index));
+        }
+        if spared == map.regions().len() && best.is_some_and(|(_, found)| found == index) {
+            break;
+        }
+    }
+    best.map(|(_, index)| index)
 }
 
 /// Calls `found` with the number of each of `count` pages from host page `first`

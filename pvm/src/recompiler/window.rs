@@ -50,12 +50,12 @@ pub(super) struct WindowMemory {
 impl Drop for WindowMemory {
     fn drop(&mut self) {
         if let Some(window) = self.window.take() {
-            window.give_back();
+            window.give_back(&self.map);
         }
     }
 }
 
-fn pages_of(region: &Region) -> Range<u32> {
+pub(super) fn pages_of(region: &Region) -> Range<u32> {
     let first = region.start / PAGE_SIZE;
     first..first + region.pages
 }
@@ -64,12 +64,12 @@ fn is_zeros(region: &Region) -> bool {
     matches!(region.backing, Backing::Zero)
 }
 
-fn is_eager(region: &Region) -> bool {
+pub(super) fn is_eager(region: &Region) -> bool {
     region.eager && region.access == Access::ReadWrite
 }
 
 /// How a region of zeros is opened.
-fn opened(region: &Region) -> Option<Opened> {
+pub(super) fn opened(region: &Region) -> Option<Opened> {
     is_zeros(region).then(|| Opened {
         pages: pages_of(region),
         protection: match is_eager(region) {
@@ -82,15 +82,13 @@ fn opened(region: &Region) -> Option<Opened> {
 impl WindowMemory {
     /// A window for `map`; `None` when the system has no address space or areas left.
     pub fn new(map: &MemoryMap) -> Option<WindowMemory> {
-        let regions = map.regions().iter();
-        let wanted: Vec<Opened> = regions.filter_map(opened).collect();
         let mut memory = WindowMemory {
-            window: Some(Window::take(&wanted)?),
+            window: Some(Window::take(map)?),
             map: map.clone(),
             written: Vec::new(),
         };
-        for region in wanted {
-            if region.protection == Protection::ReadWrite {
+        for region in map.regions().iter().filter(|region| is_eager(region)) {
+            if let Some(region) = opened(region) {
                 memory.window().open(region).ok()?;
             }
         }
@@ -127,7 +125,7 @@ impl WindowMemory {
         let Some((region, index)) = self.map.region_of(page) else {
             return Ok(());
         };
-        let eager = is_eager(region);
+        let (eager, access) = (is_eager(region), region.access);
         let Backing::Source(source) = &region.backing else {
             return match opened(region) {
                 Some(region) => self.window().open(region),
@@ -148,7 +146,11 @@ impl WindowMemory {
             true => PageState::Written,
             false => PageState::Read,
         };
-        window.set_page(page, state)
+        window.set_page(page, state)?;
+        if access == Access::ReadWrite {
+            window.set_original(page, content);
+        }
+        Ok(())
     }
 
     /// Makes a mapped, writable page writable now, and marks it written.
