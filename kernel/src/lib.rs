@@ -31,7 +31,7 @@ pub use hardware::{
 };
 pub use jar_cap::image::Role;
 pub use kernel::{AGGREGATE_EVENTS_MAX, Kernel, decode_block};
-pub use natives::GENESIS_NATIVES;
+pub use natives::{GENESIS_NATIVES, genesis_table};
 pub use params::{Genesis, Params, UnknownParam};
 pub use signatures::{SignatureCheck, verify_batch};
 pub use walk::InvalidBlock;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use jar_cap::Hash;
 use jar_cap::hash::{Tag, tagged};
+use jar_cap::{Hash, Path};
 use parity_scale_codec::Encode;
 
 macro_rules! params {
@@ -48,6 +48,13 @@ jar_abi::for_each_param!(params);
 pub struct UnknownParam(pub String);
 
 impl Params {
+    /// Quota of an occupied slot.
+    pub(crate) fn slot_quota(&self, path: &Path) -> u64 {
+        let (first, rest) = path.split_first();
+        let key = rest.last().unwrap_or(first);
+        self.quota_slot + key.as_slice().len() as u64
+    }
+
     /// The defaults, with some of them replaced by name.
     pub fn with(overrides: &BTreeMap<String, u64>) -> Result<Params, UnknownParam> {
         let mut params = Params::default();

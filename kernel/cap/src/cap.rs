@@ -6,7 +6,7 @@ use crate::cnode::CNode;
 use crate::data::Data;
 use crate::hash::{Hash, Tag, tagged};
 use crate::image_ref::ImageRef;
-use crate::instance::{Body, Instance};
+use crate::instance::{Body, Instance, Scratch};
 use crate::trie::Link;
 
 /// A capability: a cheap handle of an immutable value. Equal when kind and id are.
@@ -75,25 +75,40 @@ impl Cap {
         }
     }
 
-    /// The trie below this value, if it has one.
-    pub(crate) fn table(&self) -> Option<&CNode> {
+    /// The maps below this value: its table, and what a suspended call has set aside.
+    pub(crate) fn tables(&self) -> impl Iterator<Item = &CNode> {
+        let (table, aside) = match self {
+            Cap::CNode(cnode) => (Some(cnode), None),
+            Cap::Instance(instance) => {
+                let paused = instance.suspended();
+                let scratch = paused.and_then(|paused| paused.scratch.as_ref());
+                (instance.cnode(), scratch.map(Scratch::map))
+            }
+            Cap::Data(_) | Cap::Image(_) | Cap::Type(_) => (None, None),
+        };
+        table.into_iter().chain(aside)
+    }
+
+    /// Whether there is a map below this value.
+    pub(crate) fn has_table(&self) -> bool {
         match self {
-            Cap::CNode(cnode) => Some(cnode),
-            Cap::Instance(instance) => instance.cnode(),
-            Cap::Data(_) | Cap::Image(_) | Cap::Type(_) => None,
+            Cap::CNode(_) => true,
+            Cap::Instance(instance) => instance.cnode().is_some(),
+            Cap::Data(_) | Cap::Image(_) | Cap::Type(_) => false,
         }
     }
 
-    /// The root of the trie below this value, when nothing else holds the value.
-    pub(crate) fn into_table(self) -> Option<Link> {
-        match self {
-            Cap::CNode(cnode) => Some(cnode.into_root()),
-            Cap::Instance(instance) => match instance.into_body()? {
-                Body::Program { cnode, .. } => Some(cnode.into_root()),
-                Body::Native { .. } => None,
+    /// The roots of the maps below this value, when nothing else holds the value.
+    pub(crate) fn into_tables(self) -> impl Iterator<Item = Link> {
+        let (table, aside) = match self {
+            Cap::CNode(cnode) => (Some(cnode), None),
+            Cap::Instance(instance) => match instance.into_body() {
+                Some(Body::Program { cnode, status, .. }) => (Some(cnode), status.into_aside()),
+                _ => (None, None),
             },
-            Cap::Data(_) | Cap::Image(_) | Cap::Type(_) => None,
-        }
+            Cap::Data(_) | Cap::Image(_) | Cap::Type(_) => (None, None),
+        };
+        table.into_iter().chain(aside).map(CNode::into_root)
     }
 }
 

@@ -1,12 +1,19 @@
 //! Instances: a type attested by the kernel, and a body that is a program or a native state.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
-use parity_scale_codec::{Decode, Encode, EncodeLike, Input, Output};
+use parity_scale_codec::{Decode, Encode, EncodeLike, Output};
 
+use crate::cap::Cap;
 use crate::cnode::CNode;
+use crate::data::Data;
+use crate::error::StoreError;
 use crate::hash::{Hash, Tag, tagged};
 use crate::image_ref::ImageRef;
+use crate::key::{Key, Path};
+use crate::store::NodeStore;
+use crate::trie::{Leaf, Link};
 
 /// An Instance.
 #[derive(Clone, Debug)]
@@ -40,37 +47,154 @@ pub enum Body {
     },
 }
 
-/// Where a program stands between calls.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
+/// Where a program stands between calls. SCALE has ids in place of capabilities.
+#[derive(Clone, Debug, Default)]
 pub enum Status {
     /// Not running. SCALE 0x00.
     #[default]
     Idle,
+    /// Suspended in the middle of a call. SCALE 0x01, then [`Paused`].
+    Paused(Arc<Paused>),
 }
 
-const STATUS_IDLE: u8 = 0;
-const STATUS_PAUSED: u8 = 1;
+/// A suspended call: what the machine needs to go on.
+///
+/// SCALE: 13 registers of 8 bytes, pc, [`Waiting`], (mapping index, id of the Data) of
+/// `ephemeral`, the optional ids of the scratchpad's capability and of `next_image`.
+#[derive(Clone, Debug)]
+pub struct Paused {
+    /// φ0..φ12.
+    pub regs: [u64; 13],
+    /// Code offset at which the call goes on.
+    pub pc: u32,
+    /// What it waits for.
+    pub waiting: Waiting,
+    /// Contents of mappings that are in no slot, by index among the Image's mappings.
+    pub ephemeral: BTreeMap<u8, Data>,
+    /// What slot 0 held, where a catcher's answer must not replace it.
+    pub scratch: Option<Scratch>,
+    /// The Image that the call asked to have from its end on.
+    pub next_image: Option<ImageRef>,
+}
+
+/// What a suspended call waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Waiting {
+    /// An answer to a marker of this type.
+    #[codec(index = 0)]
+    Yielded(Hash),
+    /// More of what ran short, named by the id of the cap that ran dry.
+    #[codec(index = 1)]
+    OutOf(Resource, Hash),
+    /// The Instance in a slot of its own, which is suspended, too.
+    #[codec(index = 2)]
+    Calling(Path),
+}
+
+/// What a call spends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
+pub enum Resource {
+    /// Time.
+    #[codec(index = 0)]
+    Gas,
+    /// Bytes of state.
+    #[codec(index = 1)]
+    Quota,
+}
+
+/// A capability set aside: by itself in a map, as values nest without bound and maps alone are
+/// hashed, persisted and dropped in loops.
+#[derive(Clone, Debug)]
+pub struct Scratch {
+    map: CNode,
+    id: OnceLock<Hash>,
+}
+
+/// The key under which a [`Scratch`] keeps its capability.
+const SCRATCH_KEY: u8 = 0;
+
+impl Scratch {
+    /// Sets a capability aside.
+    pub fn new(cap: Cap) -> Scratch {
+        let leaf = Leaf::new(Key::from(SCRATCH_KEY), cap);
+        Scratch {
+            map: CNode::from_root(Link::Leaf(Arc::new(leaf))),
+            id: OnceLock::new(),
+        }
+    }
+
+    /// What was set aside, with this id, in the store of this number.
+    pub(crate) fn stored(id: Hash, store: u64) -> Scratch {
+        let leaf = tagged(Tag::TrieLeaf, &[&Key::from(SCRATCH_KEY).hash(), &id]);
+        Scratch {
+            map: CNode::stored_leaf(leaf, store),
+            id: OnceLock::from(id),
+        }
+    }
+
+    /// The capability's id. Does not recurse into nested values.
+    pub fn id(&self) -> Hash {
+        *self.id.get_or_init(|| {
+            self.map.root();
+            match self.map.loaded() {
+                Some(Link::Leaf(leaf)) => leaf.cap.id(),
+                // What is not loaded has its id from the start.
+                _ => crate::hash::ZERO,
+            }
+        })
+    }
+
+    /// The capability.
+    pub fn get(&self, store: &dyn NodeStore) -> Result<Option<Cap>, StoreError> {
+        self.map.get(store, &Key::from(SCRATCH_KEY))
+    }
+
+    pub(crate) fn map(&self) -> &CNode {
+        &self.map
+    }
+}
+
+impl Status {
+    /// What a suspended call has set aside, when nothing else holds it.
+    pub(crate) fn into_aside(self) -> Option<CNode> {
+        match self {
+            Status::Idle => None,
+            Status::Paused(paused) => Some(Arc::into_inner(paused)?.scratch?.map),
+        }
+    }
+}
 
 impl Encode for Status {
     fn encode_to<T: Output + ?Sized>(&self, dest: &mut T) {
-        dest.push_byte(match self {
-            Status::Idle => STATUS_IDLE,
-        });
+        match self {
+            Status::Idle => dest.push_byte(0),
+            Status::Paused(paused) => {
+                dest.push_byte(1);
+                paused.encode_to(dest);
+            }
+        }
     }
 }
 
 impl EncodeLike for Status {}
 
-impl Decode for Status {
-    fn decode<I: Input>(input: &mut I) -> Result<Status, parity_scale_codec::Error> {
-        match input.read_byte()? {
-            STATUS_IDLE => Ok(Status::Idle),
-            STATUS_PAUSED => Err("paused: not supported".into()),
-            _ => Err("unknown status".into()),
-        }
+impl Encode for Paused {
+    fn encode_to<T: Output + ?Sized>(&self, dest: &mut T) {
+        let ephemeral: Vec<(u8, Hash)> = self
+            .ephemeral
+            .iter()
+            .map(|(index, data)| (*index, data.id()))
+            .collect();
+        self.regs.encode_to(dest);
+        self.pc.encode_to(dest);
+        self.waiting.encode_to(dest);
+        ephemeral.encode_to(dest);
+        self.scratch.as_ref().map(Scratch::id).encode_to(dest);
+        self.next_image.as_ref().map(ImageRef::id).encode_to(dest);
     }
 }
+
+impl EncodeLike for Paused {}
 
 macro_rules! natives {
     ($($(#[$doc:meta])* $name:ident = $number:literal,)*) => {
@@ -138,6 +262,18 @@ impl Instance {
         )
     }
 
+    /// A suspended program.
+    pub fn paused(type_id: Hash, image: ImageRef, cnode: CNode, paused: Paused) -> Instance {
+        Instance::new(
+            type_id,
+            Body::Program {
+                image,
+                cnode,
+                status: Status::Paused(Arc::new(paused)),
+            },
+        )
+    }
+
     /// A native Instance with SCALE of its state.
     pub fn native(kind: NativeKind, state: Vec<u8>) -> Instance {
         Instance::new(native_type(kind), Body::Native { kind, state })
@@ -174,6 +310,17 @@ impl Instance {
         match self.body() {
             Body::Program { cnode, .. } => Some(cnode),
             Body::Native { .. } => None,
+        }
+    }
+
+    /// A suspended program's call; `None` for other Instances.
+    pub fn suspended(&self) -> Option<&Paused> {
+        match self.body() {
+            Body::Program {
+                status: Status::Paused(paused),
+                ..
+            } => Some(paused),
+            _ => None,
         }
     }
 
@@ -236,15 +383,6 @@ pub fn state_root(instance_id: &Hash) -> Hash {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::decode_canonical;
-
-    #[test]
-    fn paused_is_reserved() {
-        assert_eq!(decode_canonical::<Status>(&[0]), Ok(Status::Idle));
-        let error = decode_canonical::<Status>(&[1]).unwrap_err();
-        assert!(error.to_string().contains("paused: not supported"));
-        assert!(decode_canonical::<Status>(&[2]).is_err());
-    }
 
     #[test]
     fn lineages_differ() {

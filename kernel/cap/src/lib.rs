@@ -36,8 +36,8 @@ pub use hash::Hash;
 pub use image::Image;
 pub use image_ref::ImageRef;
 pub use instance::{
-    Body, Instance, NativeKind, Status, derive_type, genesis_type, native_type, set_image_type,
-    state_root,
+    Body, Instance, NativeKind, Paused, Resource, Scratch, Status, Waiting, derive_type,
+    genesis_type, native_type, set_image_type, state_root,
 };
 pub use key::{Key, Path};
 pub use pages::PAGE_BYTES;

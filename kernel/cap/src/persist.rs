@@ -4,10 +4,11 @@ use std::collections::HashSet;
 
 use crate::cap::Cap;
 use crate::cnode::Root;
+use crate::data::Data;
 use crate::error::StoreError;
 use crate::hash::Tag;
 use crate::image_ref::ImageRef;
-use crate::instance::Body;
+use crate::instance::{Body, Scratch};
 use crate::pages::PageLink;
 use crate::record::{
     INLINE_BYTES_MAX, Reference, encode_branch, encode_cap, encode_leaf, encode_pages,
@@ -33,10 +34,8 @@ impl<'a> Item<'a> {
     /// The items a capability refers to.
     pub(crate) fn below(cap: &'a Cap, out: &mut Vec<Item<'a>>) {
         match cap {
-            Cap::Data(data) if data.len() > INLINE_BYTES_MAX => {
-                out.push(Item::Pages(data.root(), data.height()));
-            }
-            Cap::Data(_) | Cap::Type(_) => {}
+            Cap::Data(data) => out.extend(Item::data(data)),
+            Cap::Type(_) => {}
             Cap::Image(image) => out.push(Item::Image(image)),
             Cap::CNode(cnode) => out.extend(Item::root(cnode.table())),
             Cap::Instance(instance) => {
@@ -44,8 +43,18 @@ impl<'a> Item<'a> {
                     out.push(Item::Image(image));
                     out.extend(Item::root(cnode.table()));
                 }
+                if let Some(paused) = instance.suspended() {
+                    out.extend(paused.ephemeral.values().filter_map(Item::data));
+                    let scratch = paused.scratch.as_ref().map(Scratch::map);
+                    out.extend(scratch.and_then(|map| Item::root(map.table())));
+                    out.extend(paused.next_image.as_ref().map(Item::Image));
+                }
             }
         }
+    }
+
+    fn data(data: &'a Data) -> Option<Item<'a>> {
+        (data.len() > INLINE_BYTES_MAX).then(|| Item::Pages(data.root(), data.height()))
     }
 
     fn root(root: &'a Root) -> Option<Item<'a>> {

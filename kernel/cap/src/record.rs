@@ -20,6 +20,9 @@
 //! code. A record that is wrong in one of them refers to a record that cannot exist, or that
 //! is refused when it is read.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use parity_scale_codec::{Decode, Encode};
 
 use crate::cap::Cap;
@@ -28,7 +31,7 @@ use crate::data::Data;
 use crate::error::StoreError;
 use crate::hash::{Hash, Tag, tagged};
 use crate::image_ref::ImageRef;
-use crate::instance::{Body, Instance, NativeKind, Status};
+use crate::instance::{Body, Instance, NativeKind, Paused, Scratch, Status, Waiting};
 use crate::key::Key;
 use crate::pages::{HEIGHT_MAX, PAGE_BYTES, PageLink, height_of, page_count};
 use crate::persist::Item;
@@ -82,13 +85,46 @@ enum Form {
     CNode(Root),
     /// A program: type, Image id, bytes of code, table, status.
     #[codec(index = 4)]
-    Program(Hash, Hash, u32, Root, Status),
+    Program(Hash, Hash, u32, Root, StatusForm),
     /// A native Instance with SCALE of its state.
     #[codec(index = 5)]
     Native(NativeKind, Vec<u8>),
     /// A type.
     #[codec(index = 6)]
     Type(Hash),
+}
+
+/// Where a program stands.
+#[derive(Encode, Decode)]
+enum StatusForm {
+    #[codec(index = 0)]
+    Idle,
+    #[codec(index = 1)]
+    Paused(Box<PausedForm>),
+}
+
+/// A suspended call; capabilities in it are written as [`DataForm`], as the id of what is set
+/// aside, whose record is that of a trie with this one entry, and as an Image's id and bytes of
+/// code.
+#[derive(Encode, Decode)]
+struct PausedForm {
+    regs: [u64; 13],
+    pc: u32,
+    waiting: Waiting,
+    ephemeral: BTreeMap<u8, DataForm>,
+    scratch: Option<Hash>,
+    next_image: Option<(Hash, u32)>,
+}
+
+/// How a Data is written.
+#[derive(Encode, Decode)]
+enum DataForm {
+    /// A short one.
+    #[codec(index = 0)]
+    Bytes(Vec<u8>),
+    /// Length and page root.
+    #[codec(index = 1)]
+    Tree(u64, Hash),
 }
 
 /// The root of a trie.
@@ -112,10 +148,9 @@ const WRONG_LEVEL: Reason = "the record is not of the place it is referred from"
 impl Form {
     fn of(cap: &Cap) -> Form {
         match cap {
-            Cap::Data(data) if data.is_empty() => Form::Bytes(Vec::new()),
-            Cap::Data(data) => match data.root().loaded_bytes() {
-                Some(bytes) if data.len() <= INLINE_BYTES_MAX => Form::Bytes(bytes.to_vec()),
-                _ => Form::Data(data.len(), data.root().hash()),
+            Cap::Data(data) => match DataForm::of(data) {
+                DataForm::Bytes(bytes) => Form::Bytes(bytes),
+                DataForm::Tree(len, root) => Form::Data(len, root),
             },
             Cap::Image(image) => Form::Image(image.id(), image.code_len()),
             Cap::CNode(cnode) => Form::CNode(Root::of(cnode)),
@@ -129,7 +164,7 @@ impl Form {
                     image.id(),
                     image.code_len(),
                     Root::of(cnode),
-                    *status,
+                    StatusForm::of(status),
                 ),
                 Body::Native { kind, state } => Form::Native(*kind, state.clone()),
             },
@@ -140,27 +175,81 @@ impl Form {
     /// The value; what it refers to lies in the store of this number.
     fn into_cap(self, store: u64) -> Result<Cap, Reason> {
         Ok(match self {
-            Form::Bytes(bytes) if bytes.len() as u64 <= INLINE_BYTES_MAX => {
-                Cap::Data(Data::new(&bytes))
-            }
-            Form::Data(len, root) if len > INLINE_BYTES_MAX => {
-                let height = height_of(page_count(len));
-                Cap::Data(Data::from_parts(len, PageLink::stored(root, height, store)))
-            }
-            Form::Bytes(_) | Form::Data(..) => return Err(NOT_CANONICAL),
+            Form::Bytes(bytes) => Cap::Data(DataForm::Bytes(bytes).into_data(store)?),
+            Form::Data(len, root) => Cap::Data(DataForm::Tree(len, root).into_data(store)?),
             Form::Image(id, code_len) => Cap::Image(ImageRef::stored(id, code_len, store)),
             Form::CNode(root) => Cap::CNode(root.into_cnode(store)),
             Form::Program(type_id, image, code_len, root, status) => {
                 let body = Body::Program {
                     image: ImageRef::stored(image, code_len, store),
                     cnode: root.into_cnode(store),
-                    status,
+                    status: status.into_status(store)?,
                 };
                 Cap::Instance(Instance::new(type_id, body))
             }
             Form::Native(kind, state) => Cap::Instance(Instance::native(kind, state)),
             Form::Type(type_id) => Cap::Type(type_id),
         })
+    }
+}
+
+impl DataForm {
+    fn of(data: &Data) -> DataForm {
+        match data.root().loaded_bytes() {
+            _ if data.is_empty() => DataForm::Bytes(Vec::new()),
+            Some(bytes) if data.len() <= INLINE_BYTES_MAX => DataForm::Bytes(bytes.to_vec()),
+            _ => DataForm::Tree(data.len(), data.root().hash()),
+        }
+    }
+
+    fn into_data(self, store: u64) -> Result<Data, Reason> {
+        match self {
+            DataForm::Bytes(bytes) if bytes.len() as u64 <= INLINE_BYTES_MAX => {
+                Ok(Data::new(&bytes))
+            }
+            DataForm::Tree(len, root) if len > INLINE_BYTES_MAX => {
+                let height = height_of(page_count(len));
+                Ok(Data::from_parts(len, PageLink::stored(root, height, store)))
+            }
+            DataForm::Bytes(_) | DataForm::Tree(..) => Err(NOT_CANONICAL),
+        }
+    }
+}
+
+impl StatusForm {
+    fn of(status: &Status) -> StatusForm {
+        let Status::Paused(paused) = status else {
+            return StatusForm::Idle;
+        };
+        let ephemeral = paused.ephemeral.iter();
+        let image = |image: &ImageRef| (image.id(), image.code_len());
+        StatusForm::Paused(Box::new(PausedForm {
+            regs: paused.regs,
+            pc: paused.pc,
+            waiting: paused.waiting.clone(),
+            ephemeral: ephemeral.map(|(i, d)| (*i, DataForm::of(d))).collect(),
+            scratch: paused.scratch.as_ref().map(Scratch::id),
+            next_image: paused.next_image.as_ref().map(image),
+        }))
+    }
+
+    fn into_status(self, store: u64) -> Result<Status, Reason> {
+        let StatusForm::Paused(form) = self else {
+            return Ok(Status::Idle);
+        };
+        let mut ephemeral = BTreeMap::new();
+        for (index, data) in form.ephemeral {
+            ephemeral.insert(index, data.into_data(store)?);
+        }
+        let image = |(id, code_len)| ImageRef::stored(id, code_len, store);
+        Ok(Status::Paused(Arc::new(Paused {
+            regs: form.regs,
+            pc: form.pc,
+            waiting: form.waiting,
+            ephemeral,
+            scratch: form.scratch.map(|id| Scratch::stored(id, store)),
+            next_image: form.next_image.map(image),
+        })))
     }
 }
 

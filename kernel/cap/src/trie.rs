@@ -97,7 +97,7 @@ impl Clone for Leaf {
 impl Drop for Leaf {
     /// Values nest without bound: what hangs below is taken apart in a loop.
     fn drop(&mut self) {
-        if self.cap.table().is_none() {
+        if !self.cap.has_table() {
             return;
         }
         let mut stack = Vec::new();
@@ -121,9 +121,9 @@ impl Drop for Leaf {
 }
 
 fn take_table(leaf: &mut Leaf, stack: &mut Vec<Link>) {
-    if leaf.cap.table().is_some() {
+    if leaf.cap.has_table() {
         let cap = std::mem::replace(&mut leaf.cap, Cap::Type(ZERO));
-        stack.extend(cap.into_table());
+        stack.extend(cap.into_tables());
     }
 }
 
@@ -271,7 +271,8 @@ impl Link {
             match link {
                 Link::Empty => {}
                 Link::Leaf(leaf) => {
-                    stack.extend(leaf.cap.table().and_then(CNode::loaded).filter(unhashed));
+                    let tables = leaf.cap.tables().filter_map(CNode::loaded);
+                    stack.extend(tables.filter(unhashed));
                     if stack.len() == todo {
                         leaf.hash();
                     }

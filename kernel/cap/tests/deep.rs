@@ -10,6 +10,8 @@ use jar_cap::{
 };
 
 const DEPTH: usize = 1_000_000;
+/// Suspended calls set aside by one another: far more than a stack has room for.
+const CALLS: usize = 100_000;
 
 /// A chain of values, each in the one above.
 fn nested(wrap: impl Fn(CNode, usize) -> Cap) -> Cap {
@@ -78,6 +80,43 @@ fn a_million_values_nested() {
         records,
         "all is loaded, so it can go to another store"
     );
+    assert_eq!(root.id(), id.hash());
+}
+
+#[test]
+fn many_suspended_calls_each_set_aside_by_the_next() {
+    let image = image(1);
+    let aside = |cap: Cap| {
+        let call = paused(0, Some(cap), &[]);
+        Cap::Instance(Instance::paused(
+            [2; 32],
+            image.clone(),
+            CNode::empty(),
+            call,
+        ))
+    };
+    let mut cap = data(b"the innermost");
+    for _ in 0..CALLS {
+        cap = aside(cap);
+    }
+    let mut store = MemoryStore::new();
+    let (records, _) = save(&cap, &mut store);
+    assert!(records > CALLS);
+    assert_eq!(walk(&store, record_id(&cap).into()), records);
+    let id = record_id(&cap);
+    drop(cap);
+
+    let root = load(&store, &id).unwrap();
+    let mut cap = root.clone();
+    for _ in 0..CALLS {
+        let Cap::Instance(instance) = &cap else {
+            panic!("too shallow");
+        };
+        let call = instance.suspended().expect("a suspended call");
+        let scratch = call.scratch.as_ref().expect("set aside");
+        cap = scratch.get(&store).unwrap().expect("held");
+    }
+    assert_eq!(cap, data(b"the innermost"));
     assert_eq!(root.id(), id.hash());
 }
 

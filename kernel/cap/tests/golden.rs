@@ -9,8 +9,8 @@ use common::*;
 use jar_cap::hash::{Tag, blake2b, tagged};
 use jar_cap::image::{Role, Source};
 use jar_cap::{
-    CNode, Cap, Data, ImageRef, Instance, Key, MemoryStore, NativeKind, Path, Status, derive_type,
-    genesis_type, native_type, set_image_type, state_root,
+    CNode, Cap, Data, ImageRef, Instance, Key, MemoryStore, NativeKind, Path, Paused, Resource,
+    Scratch, Status, Waiting, derive_type, genesis_type, native_type, set_image_type, state_root,
 };
 use parity_scale_codec::Encode;
 
@@ -44,6 +44,39 @@ impl Table {
             blake2b(&[&all]),
         );
     }
+}
+
+fn sample_ref() -> ImageRef {
+    ImageRef::new(sample_image())
+}
+
+/// A suspended call of each sort.
+fn paused_calls() -> Vec<(&'static str, Paused)> {
+    let calling = Path::new(vec![Key::from(5), key(b"long")]).unwrap();
+    let plain = Paused {
+        regs: std::array::from_fn(|i| i as u64),
+        pc: 7,
+        waiting: Waiting::Yielded([0x44; 32]),
+        ephemeral: Default::default(),
+        scratch: None,
+        next_image: None,
+    };
+    let full = |waiting, scratch| Paused {
+        waiting,
+        ephemeral: [(0, Data::new(&[1; 5000])), (9, Data::new(b"short"))].into(),
+        scratch: Some(Scratch::new(scratch)),
+        next_image: Some(sample_ref()),
+        ..plain.clone()
+    };
+    let gas = Waiting::OutOf(Resource::Gas, [0x55; 32]);
+    let quota = Waiting::OutOf(Resource::Quota, [0x55; 32]);
+    let calling = Waiting::Calling(calling);
+    vec![
+        ("yielded", plain.clone()),
+        ("out of gas", full(gas, Cap::Data(Data::new(&[2; 100])))),
+        ("out of quota", full(quota, Cap::CNode(accounts(3)))),
+        ("calling", full(calling, Cap::Type([0x66; 32]))),
+    ]
 }
 
 fn table() -> String {
@@ -111,6 +144,12 @@ fn table() -> String {
         "native",
         Cap::Instance(Instance::native(NativeKind::Gas, 7u64.encode())),
     );
+    for (name, paused) in paused_calls() {
+        let status = Status::Paused(paused.clone().into());
+        t.scale(&format!("Status::Paused {name}"), &status);
+        let program = Instance::paused([0x33; 32], sample_ref(), accounts(2), paused);
+        t.cap(name, Cap::Instance(program));
+    }
     t.cap("type", Cap::Type(id));
     t.0
 }

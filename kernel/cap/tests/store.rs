@@ -5,8 +5,8 @@ mod common;
 use common::*;
 use jar_cap::hash::Tag;
 use jar_cap::{
-    CNode, Cap, Data, Instance, Key, MemoryStore, NodeStore, RecordId, StoreError, load, persist,
-    references,
+    CNode, Cap, Data, Instance, Key, MemoryStore, NodeStore, Paused, RecordId, StoreError, load,
+    persist, references,
 };
 use proptest::prelude::*;
 
@@ -29,6 +29,15 @@ fn dump(cap: &Cap, store: &dyn NodeStore, out: &mut Vec<String>) {
         Cap::Instance(instance) => {
             out.push(hex::encode(instance.type_id()));
             out.extend(instance.native_kind().map(|kind| kind.name().to_string()));
+            if let Some(paused) = instance.suspended() {
+                out.push(format!(
+                    "{:?} {} {:?}",
+                    paused.regs, paused.pc, paused.waiting
+                ));
+                for cap in below_paused(paused, store).unwrap() {
+                    dump(&cap, store, out);
+                }
+            }
             instance.cnode()
         }
     };
@@ -37,6 +46,16 @@ fn dump(cap: &Cap, store: &dyn NodeStore, out: &mut Vec<String>) {
         dump(&cap, store, out);
     }
     out.push("end".into());
+}
+
+/// The capabilities that a suspended call holds.
+fn below_paused(paused: &Paused, store: &dyn NodeStore) -> Result<Vec<Cap>, StoreError> {
+    let mut caps: Vec<Cap> = paused.ephemeral.values().cloned().map(Cap::Data).collect();
+    caps.extend(paused.next_image.clone().map(Cap::Image));
+    if let Some(scratch) = &paused.scratch {
+        caps.extend(scratch.get(store)?);
+    }
+    Ok(caps)
 }
 
 proptest! {
@@ -171,9 +190,16 @@ fn load_below(cap: &Cap, store: &MemoryStore, stack: &mut Vec<Cap>) -> Result<()
             if let jar_cap::Body::Program { image, .. } = instance.body() {
                 image.image(store)?;
             }
+            if let Some(paused) = instance.suspended() {
+                stack.extend(below_paused(paused, store)?);
+            }
             instance.cnode()
         }
-        _ => None,
+        Cap::Image(image) => {
+            image.image(store)?;
+            None
+        }
+        Cap::Type(_) => None,
     };
     let mut after = None;
     while let Some((key, cap)) = match table {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jar_cap::image::Endpoint;
-use jar_cap::{Body, CNode, Cap, Hash, ImageRef, Instance, Path, set_image_type};
+use jar_cap::{Body, CNode, Cap, Data, Hash, ImageRef, Instance, Path, Resource, set_image_type};
 use jar_pvm::{Machine, MemoryMap};
 
 use crate::error::KernelError;
@@ -48,13 +48,18 @@ pub(crate) type Subtree = Vec<Box<Frame>>;
 /// What a yielder waits for.
 #[derive(Clone, Debug)]
 pub(crate) enum WaitsFor {
-    /// An answer to its marker.
-    Answer,
-    /// More of what ran short; with its slot 0, which is set aside.
-    Supply { aside: Option<Cap> },
+    /// An answer to a marker of this type.
+    Answer(Hash),
+    /// More of what ran short, named by the id of the cap that ran dry; with its slot 0, which
+    /// is set aside.
+    Supply {
+        resource: Resource,
+        dry: Hash,
+        aside: Option<Cap>,
+    },
 }
 
-/// An Instance's parts, when it is an idle program.
+/// The parts of a program Instance.
 pub(crate) struct Program {
     pub type_id: Hash,
     pub table: CNode,
@@ -76,19 +81,13 @@ impl Frame {
     /// A frame about to run its endpoint, with no gas yet.
     pub fn enter(
         store: &Arc<dyn Store>,
-        program: Program,
+        mut program: Program,
         entry: Entry<'_>,
     ) -> Result<Frame, Stop> {
-        let Program {
-            type_id,
-            mut table,
-            loaded,
-        } = program;
-        table.set(&**store, &jar_abi::slots::SCRATCH.into(), entry.scratch)?;
-        let (regions, memory) = FrameMemory::map(store, &loaded, &table)?;
-        let map = MemoryMap::new(regions)
-            .map_err(|error| KernelError::Internal(format!("checked mappings: {error}")))?;
-        let mut machine = loaded.code.clone().machine(map);
+        let scratch = jar_abi::slots::SCRATCH.into();
+        program.table.set(&**store, &scratch, entry.scratch)?;
+        let mut frame = Frame::new(store, program, &BTreeMap::new())?;
+        let machine = &mut frame.machine;
         for (register, value) in &entry.endpoint.regs {
             machine.set_reg(usize::from(*register), *value);
         }
@@ -96,16 +95,37 @@ impl Frame {
             machine.set_reg(7 + offset, *value);
         }
         machine.set_pc(entry.endpoint.pc, false);
+        frame.origin = entry.origin;
+        frame.is_view = entry.is_view;
+        frame.is_copy = entry.is_copy;
+        Ok(frame)
+    }
+
+    /// A frame of a program, its memory mapped; `kept` are contents of mappings that are in no
+    /// slot.
+    pub fn new(
+        store: &Arc<dyn Store>,
+        program: Program,
+        kept: &BTreeMap<u8, Data>,
+    ) -> Result<Frame, Stop> {
+        let Program {
+            type_id,
+            table,
+            loaded,
+        } = program;
+        let (regions, memory) = FrameMemory::map(store, &loaded, &table, kept)?;
+        let map = MemoryMap::new(regions)
+            .map_err(|error| KernelError::Internal(format!("checked mappings: {error}")))?;
         Ok(Frame {
+            machine: loaded.code.clone().machine(map),
             writable_bytes: declared_bytes(&loaded),
             loaded,
             type_id,
             table,
-            machine,
-            origin: entry.origin,
+            origin: None,
             effects: EffectLog::default(),
-            is_view: entry.is_view,
-            is_copy: entry.is_copy,
+            is_view: false,
+            is_copy: false,
             memory,
             gas: Meters::default(),
             quota: Meters::default(),
@@ -131,8 +151,8 @@ impl Frame {
     }
 }
 
-/// The parts of an idle program Instance; `None` for a native one.
-pub(crate) fn program_parts(instance: &Instance) -> Option<(Hash, jar_cap::ImageRef, CNode)> {
+/// The parts of a program Instance; `None` for a native one.
+pub(crate) fn program_parts(instance: &Instance) -> Option<(Hash, ImageRef, CNode)> {
     match instance.body() {
         Body::Program { image, cnode, .. } => {
             Some((instance.type_id(), image.clone(), cnode.clone()))

@@ -1,6 +1,7 @@
 //! A frame's memory: the mappings of its Image, what is written back of them, and what is owed
 //! for written pages.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jar_abi::Status;
@@ -16,6 +17,8 @@ use crate::programs::Loaded;
 /// A persistent mapping of a live frame.
 #[derive(Debug)]
 struct MappedSlot {
+    /// Among the Image's mappings.
+    index: u8,
     path: Path,
     /// First page number.
     start: u32,
@@ -30,6 +33,8 @@ struct MappedSlot {
 #[derive(Debug, Default)]
 pub(crate) struct FrameMemory {
     mapped: Vec<MappedSlot>,
+    /// Contents that mappings began with instead of their own.
+    kept: BTreeMap<u8, Data>,
     eager_pages: u64,
     /// Pages written, when they were last counted.
     counted: u64,
@@ -59,29 +64,36 @@ impl FrameMemory {
         store: &Arc<dyn Store>,
         loaded: &Loaded,
         table: &CNode,
+        kept: &BTreeMap<u8, Data>,
     ) -> Result<(Vec<Region>, FrameMemory), Stop> {
         let mut regions = Vec::with_capacity(loaded.image.memory.len());
         let mut mapped = Vec::new();
-        for mapping in &loaded.image.memory {
+        for (index, mapping) in (0..).zip(&loaded.image.memory) {
+            let kept = kept.get(&index).cloned();
             let (data, eager) = match &mapping.source {
                 Source::Slot(path) => {
-                    let data = mapped_data(&**store, loaded, table, path)?;
+                    // What was kept beside its slot had been overridden.
+                    let overridden = kept.is_some();
+                    let data = match kept {
+                        None => mapped_data(&**store, loaded, table, path)?,
+                        kept => kept,
+                    };
                     if is_writable(mapping, loaded) {
                         mapped.push(MappedSlot {
+                            index,
                             path: path.clone(),
                             start: mapping.start / PAGE_SIZE,
                             pages: page_count(mapping),
                             before: data.clone(),
-                            overridden: false,
+                            overridden,
                         });
                     }
                     (data, false)
                 }
-                Source::Ephemeral { init: None, eager } => (None, *eager),
-                Source::Ephemeral {
-                    init: Some(path),
-                    eager,
-                } => (mapped_data(&**store, loaded, table, path)?, *eager),
+                Source::Ephemeral { init, eager } => match (kept, init) {
+                    (None, Some(path)) => (mapped_data(&**store, loaded, table, path)?, *eager),
+                    (kept, _) => (kept, *eager),
+                },
             };
             regions.push(Region {
                 start: mapping.start,
@@ -104,6 +116,7 @@ impl FrameMemory {
         }
         let memory = FrameMemory {
             mapped,
+            kept: kept.clone(),
             eager_pages: eager_pages(&loaded.image),
             ..FrameMemory::default()
         };
@@ -118,23 +131,79 @@ impl FrameMemory {
             self.persistent = self
                 .mapped
                 .iter()
-                .map(|mapped| pages_of(mapped, &written).len() as u64)
+                .map(|mapped| mapped.pages_of(&written).len() as u64)
                 .sum();
         }
         self.counted = count;
     }
 
-    /// Pages written since the last settlement of gas, which this is: all of them, and the
-    /// persistent ones.
-    pub fn settle(&mut self, machine: &dyn Machine) -> (u64, u64) {
+    /// Pages written since the last settlement of gas: all of them, and the persistent ones.
+    pub fn unsettled(&mut self, machine: &dyn Machine) -> (u64, u64) {
         self.count(machine);
-        let pages = self.counted + self.eager_pages;
-        let unsettled = (
-            pages - self.settled_pages,
+        (
+            self.counted + self.eager_pages - self.settled_pages,
             self.persistent - self.settled_persistent,
-        );
-        (self.settled_pages, self.settled_persistent) = (pages, self.persistent);
+        )
+    }
+
+    /// As [`Self::unsettled`]; from now on they are settled.
+    pub fn settle(&mut self, machine: &dyn Machine) -> (u64, u64) {
+        let unsettled = self.unsettled(machine);
+        self.settled_pages = self.counted + self.eager_pages;
+        self.settled_persistent = self.persistent;
         unsettled
+    }
+
+    /// Pages of no slot that a suspended call keeps: those written since its frame was made.
+    pub fn kept_pages(&mut self, machine: &dyn Machine) -> u64 {
+        self.count(machine);
+        self.counted - self.persistent + self.eager_pages
+    }
+
+    /// The contents of mappings that are in no slot, or in one that an operation touched since:
+    /// what a suspended call keeps of its memory.
+    pub fn keep(
+        &self,
+        store: &dyn NodeStore,
+        machine: &dyn Machine,
+        loaded: &Loaded,
+    ) -> Result<BTreeMap<u8, Data>, Stop> {
+        let written = machine.written_pages();
+        let mut kept = self.kept.clone();
+        for mapped in self.mapped.iter().filter(|mapped| mapped.overridden) {
+            let before = mapped.before.clone().unwrap_or_else(Data::empty);
+            let pages = mapped.pages_of(&written);
+            let data = with_written(&before, store, machine, mapped.start, pages)?;
+            kept.insert(mapped.index, data);
+        }
+        for (index, mapping) in (0..).zip(&loaded.image.memory) {
+            let Source::Ephemeral { init, eager } = &mapping.source else {
+                continue;
+            };
+            let (start, pages) = (mapping.start / PAGE_SIZE, page_count(mapping));
+            let all: Vec<u32>;
+            let written = match eager {
+                true => {
+                    all = (start..start + pages).collect();
+                    &all[..]
+                }
+                false => pages_of(start, pages, &written),
+            };
+            if written.is_empty() {
+                continue;
+            }
+            let before = match (kept.remove(&index), init) {
+                (None, Some(path)) => loaded.pinned.get(path.split_first().0).cloned(),
+                (before, _) => before.map(Cap::Data),
+            };
+            let before = match before {
+                Some(Cap::Data(data)) => data,
+                _ => Data::empty(),
+            };
+            let data = with_written(&before, store, machine, start, written)?;
+            kept.insert(index, data);
+        }
+        Ok(kept)
     }
 
     /// Persistent pages, as counted at the last settlement, whose quota is not paid.
@@ -163,7 +232,7 @@ impl FrameMemory {
         self.mapped
             .iter()
             .filter(move |m| {
-                m.before.is_none() && !m.overridden && last_written(m, &written).is_some()
+                m.before.is_none() && !m.overridden && !m.pages_of(&written).is_empty()
             })
             .map(|m| &m.path)
     }
@@ -183,46 +252,47 @@ impl FrameMemory {
             if mapped.overridden {
                 continue;
             }
-            if let Some(data) = mapped.written_data(store, machine, &written)? {
-                set_path(table, store, mapped.path.keys(), Some(Cap::Data(data)))?;
+            let pages = pages_of(mapped.start, mapped.pages, &written);
+            if pages.is_empty() {
+                continue;
             }
+            let before = mapped.before.unwrap_or_else(Data::empty);
+            let data = with_written(&before, store, machine, mapped.start, pages)?;
+            set_path(table, store, mapped.path.keys(), Some(Cap::Data(data)))?;
         }
         Ok(())
     }
 }
 
 impl MappedSlot {
-    /// The Data a mapping leaves; `None` when nothing of it was written.
-    fn written_data(
-        &self,
-        store: &dyn NodeStore,
-        machine: &dyn Machine,
-        written: &[u32],
-    ) -> Result<Option<Data>, StoreError> {
-        let Some(last) = last_written(self, written) else {
-            return Ok(None);
-        };
-        let before = self.before.clone().unwrap_or_else(Data::empty);
-        let end = u64::from(last - self.start + 1) * u64::from(PAGE_SIZE);
-        let pages = pages_of(self, written).iter().filter_map(|page| {
-            let bytes = machine.page_bytes(*page)?;
-            Some((page - self.start, Arc::from(&bytes[..])))
-        });
-        before
-            .with_pages(store, before.len().max(end), pages)
-            .map(Some)
+    /// The pages, of a sorted list, that lie in it.
+    fn pages_of<'w>(&self, written: &'w [u32]) -> &'w [u32] {
+        pages_of(self.start, self.pages, written)
     }
 }
 
-/// The written pages of a mapping, of a sorted list.
-fn pages_of<'w>(mapped: &MappedSlot, written: &'w [u32]) -> &'w [u32] {
-    let from = written.partition_point(|page| *page < mapped.start);
-    let to = written.partition_point(|page| *page < mapped.start + mapped.pages);
-    &written[from..to]
+/// A mapping's Data with its written pages, `start` being its first page's number.
+fn with_written(
+    before: &Data,
+    store: &dyn NodeStore,
+    machine: &dyn Machine,
+    start: u32,
+    written: &[u32],
+) -> Result<Data, StoreError> {
+    let end = written.last().map_or(0, |last| u64::from(last - start + 1));
+    let pages = written.iter().filter_map(|page| {
+        let bytes = machine.page_bytes(*page)?;
+        Some((page - start, Arc::from(&bytes[..])))
+    });
+    let len = before.len().max(end * u64::from(PAGE_SIZE));
+    before.with_pages(store, len, pages)
 }
 
-fn last_written(mapped: &MappedSlot, written: &[u32]) -> Option<u32> {
-    pages_of(mapped, written).last().copied()
+/// The pages, of a sorted list, that lie in a mapping.
+fn pages_of(start: u32, pages: u32, written: &[u32]) -> &[u32] {
+    let from = written.partition_point(|page| *page < start);
+    let to = written.partition_point(|page| *page < start + pages);
+    &written[from..to]
 }
 
 fn page_count(mapping: &Mapping) -> u32 {

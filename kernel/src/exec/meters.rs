@@ -5,39 +5,41 @@ use std::sync::Arc;
 
 use jar_abi::Fault;
 use jar_cap::image::Image;
-use jar_cap::{Cap, Instance, Key, NativeKind, NodeStore};
+use jar_cap::{Cap, Instance, Key, NativeKind, NodeStore, Resource};
 
 use crate::exec::Stop;
 use crate::exec::frame::Frame;
 use crate::exec::run::Execution;
 use crate::natives;
 
-/// What is metered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Resource {
-    Gas,
-    Quota,
+/// What stands for a resource among kernel-issued Instances and faults.
+pub(crate) trait Metered: Copy {
+    /// The capability that names a row of its table.
+    fn cap_kind(self) -> NativeKind;
+    /// What is yielded when it runs short.
+    fn marker(self) -> NativeKind;
+    /// How a frame ends that nobody helps.
+    fn fault(self) -> Fault;
+    /// The slots in which an Image's programs keep their caps.
+    fn slots(self, image: &Image) -> &[Key];
 }
 
-impl Resource {
-    /// The capability that names a row of its table.
-    pub fn cap_kind(self) -> NativeKind {
+impl Metered for Resource {
+    fn cap_kind(self) -> NativeKind {
         match self {
             Resource::Gas => NativeKind::Gas,
             Resource::Quota => NativeKind::Quota,
         }
     }
 
-    /// What is yielded when it runs short.
-    pub fn marker(self) -> NativeKind {
+    fn marker(self) -> NativeKind {
         match self {
             Resource::Gas => NativeKind::OutOfGas,
             Resource::Quota => NativeKind::OutOfQuota,
         }
     }
 
-    /// How a frame ends that nobody helps.
-    pub fn fault(self) -> Fault {
+    fn fault(self) -> Fault {
         match self {
             Resource::Gas => Fault::OutOfGas,
             Resource::Quota => Fault::OutOfQuota,

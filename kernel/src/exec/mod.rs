@@ -8,6 +8,7 @@ mod memory;
 mod meters;
 mod ops;
 mod path;
+mod pause;
 mod run;
 mod suspend;
 mod table;
@@ -30,7 +31,7 @@ pub(crate) enum Stop {
     /// The frame faults.
     Fault(Fault),
     /// The frame's meters are too low for its next step, of which nothing was done.
-    Short(meters::Resource),
+    Short(jar_cap::Resource),
     /// The event's budget is gone: the whole call faults.
     Exhausted(Fault),
     /// The node itself is in trouble.

@@ -44,6 +44,10 @@ pub(crate) struct Execution<'a, 't> {
     pub log: &'a dyn Fn(u64, &[u8]),
     pub effects: LiveEffects,
     /// The running frame, last, and its owners; suspended subtrees hang off them.
+    #[expect(
+        clippy::vec_box,
+        reason = "chains of frames move to what waits and back"
+    )]
     pub(super) frames: Vec<Box<Frame>>,
     pub(super) gas: Rows,
     pub(super) quota: Rows,
@@ -330,7 +334,7 @@ impl<'a, 't> Execution<'a, 't> {
 
     /// Quota of an occupied slot.
     pub fn slot_quota(&self, path: &Path) -> u64 {
-        self.env.params.quota_slot + last_key(path).as_slice().len() as u64
+        self.env.params.slot_quota(path)
     }
 
     /// Pays for the pages written since the last settlement.
@@ -430,7 +434,7 @@ impl<'a, 't> Execution<'a, 't> {
         Ok(())
     }
 
-    /// The program of an idle Instance; `None` for a native one.
+    /// The program of an Instance; `None` for a native one.
     pub fn load_program(&self, instance: &Instance) -> Result<Option<Program>, KernelError> {
         let Some((type_id, image, table)) = program_parts(instance) else {
             return Ok(None);
@@ -473,12 +477,6 @@ pub(super) fn unsettled_price(env: &Env, frame: &mut Frame) -> u64 {
     let (pages, persistent) = frame.memory.settle(&*frame.machine);
     let params = &env.params;
     pages * params.price_page_write + persistent * params.price_page_persist
-}
-
-/// The key of the slot itself.
-fn last_key(path: &Path) -> &jar_cap::Key {
-    let (first, rest) = path.split_first();
-    rest.last().unwrap_or(first)
 }
 
 /// Whether CALL reaches an endpoint.

@@ -1,15 +1,22 @@
 //! Suspending frames and going on with them: yields, what runs short, resume and abort.
 
 use jar_abi::{CallStatus, slots};
-use jar_cap::{Body, Cap, Hash, NativeKind, NodeStore, Path, native_type};
-use jar_pvm::Exit;
+use jar_cap::{Body, Cap, Hash, NativeKind, NodeStore, Path, Resource, native_type};
+use jar_pvm::isa::Opcode;
+use jar_pvm::{Exit, Program};
 
 use crate::error::KernelError;
 use crate::exec::Stop;
 use crate::exec::frame::{Frame, Subtree, WaitsFor};
-use crate::exec::meters::Resource;
+use crate::exec::meters::Metered;
 use crate::exec::run::{Execution, Flow, RESULT, Root, node_error, unsettled_price};
 use crate::natives;
+
+/// Whether a frame that is short of something at `pc` has paid for the block there.
+pub(super) fn is_inside_block(program: &Program, pc: u32) -> bool {
+    let opcode = program.opcode_at(pc.into());
+    matches!(opcode, Opcode::Ecalli | Opcode::Ecall) && !program.is_block_start(pc)
+}
 
 impl Frame {
     /// Whether the Instance's catcher slot holds a Catcher of a marker type.
@@ -99,7 +106,11 @@ impl Execution<'_, '_> {
         let dry = Cap::Instance(meters.dry_cap(resource));
         let store = self.store();
         let aside = self.top().swap_scratch(store, None).map_err(node_error)?;
-        let waits_for = WaitsFor::Supply { aside };
+        let waits_for = WaitsFor::Supply {
+            resource,
+            dry: dry.id(),
+            aside,
+        };
         self.suspend(catcher, waits_for, Some(dry))
             .map_err(node_error)?;
         Ok(None)
@@ -110,8 +121,7 @@ impl Execution<'_, '_> {
     /// that was entered gives its gas back.
     fn rewind(&mut self, exit: Exit) {
         let pc = self.frame().machine.pc();
-        let is_inside = matches!(exit, Exit::HostCall(_))
-            && !self.frame().loaded.code.program().is_block_start(pc);
+        let is_inside = is_inside_block(self.frame().loaded.code.program(), pc);
         if !is_inside && exit != Exit::OutOfGas {
             self.refund_gas(self.block_cost());
         }
@@ -126,11 +136,11 @@ impl Execution<'_, '_> {
         let first = self.frames.len();
         self.frames.append(&mut subtree);
         match self.top().waits_for.take() {
-            Some(WaitsFor::Answer) => {
+            Some(WaitsFor::Answer(_)) => {
                 self.top().swap_scratch(store, payload)?;
                 self.machine().set_reg(RESULT, 0);
             }
-            Some(WaitsFor::Supply { aside }) => {
+            Some(WaitsFor::Supply { aside, .. }) => {
                 self.top().swap_scratch(store, aside)?;
             }
             None => {}

@@ -13,8 +13,8 @@ use jar_kernel::local::{LocalHardware, Notice};
 use jar_kernel::memory::MemoryChainStore;
 use jar_kernel::signer::Signer;
 use jar_kernel::{
-    Accepted, Advance, AdvanceError, Advanced, Chain, Commit, Emission, GENESIS_NATIVES, Genesis,
-    Kernel, KernelError, Params, Refusal, State, Store, Trace,
+    Accepted, Advance, AdvanceError, Advanced, Chain, Commit, Emission, Genesis, Kernel,
+    KernelError, Params, Refusal, State, Store, Trace, genesis_table,
 };
 use jar_pvm::{Engine, EngineKind};
 use parity_scale_codec::Encode;
@@ -76,13 +76,7 @@ pub fn sign(seed: [u8; 32], genesis: &Hash, scope: Scope, blob: &[u8]) -> Attest
 pub fn commit_table(store: &MemoryChainStore, genesis: &Genesis, entries: &[(u8, Cap)]) {
     let image = Image::decode_checked(&genesis.image).expect("a good Image");
     let image = ImageRef::new(image);
-    let mut table = CNode::empty();
-    for (slot, kind) in GENESIS_NATIVES {
-        let native = Cap::Instance(Instance::native(*kind, Vec::new()));
-        table
-            .set(store, &Key::from(*slot), Some(native))
-            .expect("in memory");
-    }
+    let mut table = genesis_table(store).expect("in memory");
     for (slot, cap) in entries {
         table
             .set(store, &Key::from(*slot), Some(cap.clone()))

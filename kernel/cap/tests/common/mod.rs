@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use jar_cap::image::{Endpoint, Image, Mapping, Pinned, Program, Role, Source};
 use jar_cap::{
     CNode, Cap, Data, Hash, ImageRef, Instance, Key, MemoryStore, NativeKind, NodeStore, Path,
-    RecordId, StoreError, persist,
+    Paused, RecordId, Resource, Scratch, StoreError, Waiting, persist,
 };
 use proptest::prelude::*;
 
@@ -199,14 +199,43 @@ pub fn any_cap() -> impl Strategy<Value = Cap> {
     ];
     leaf.prop_recursive(4, 48, 8, |inner| {
         let list = prop::collection::vec((any_key(), inner), 0..8);
-        let wrapping = prop::option::of((any::<Hash>(), any::<u8>()));
+        let wrapping = prop::option::of((any::<Hash>(), any::<u8>(), any::<bool>()));
         (list, wrapping).prop_map(|(entries, wrapping)| match wrapping {
             None => Cap::CNode(map(&entries)),
-            Some((type_id, n)) => {
+            Some((type_id, n, false)) => {
                 Cap::Instance(Instance::program(type_id, image(n), map(&entries)))
+            }
+            Some((type_id, n, true)) => {
+                let (aside, entries) = match entries.split_last() {
+                    Some(((_, aside), rest)) => (Some(aside.clone()), rest),
+                    None => (None, &entries[..]),
+                };
+                let call = paused(n, aside, entries);
+                Cap::Instance(Instance::paused(type_id, image(n), map(entries), call))
             }
         })
     })
+}
+
+/// A suspended call, whose mappings hold what is Data of the entries.
+pub fn paused(n: u8, aside: Option<Cap>, entries: &[(Key, Cap)]) -> Paused {
+    let data = entries.iter().filter_map(|(_, cap)| match cap {
+        Cap::Data(data) => Some(data.clone()),
+        _ => None,
+    });
+    let waiting = match n % 3 {
+        0 => Waiting::Yielded([n; 32]),
+        1 => Waiting::OutOf(Resource::Quota, [n; 32]),
+        _ => Waiting::Calling(Key::from(n).into()),
+    };
+    Paused {
+        regs: [u64::from(n); 13],
+        pc: n.into(),
+        waiting,
+        ephemeral: (0..).zip(data).collect(),
+        scratch: aside.map(Scratch::new),
+        next_image: n.is_multiple_of(2).then(|| image(n / 2)),
+    }
 }
 
 /// A small program, one for each number.

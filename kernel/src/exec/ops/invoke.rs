@@ -2,46 +2,64 @@
 
 use jar_abi::{CallStatus, Status};
 use jar_cap::image::Role;
-use jar_cap::{Cap, Path};
+use jar_cap::{Cap, Instance, Path};
 
 use crate::exec::Stop;
-use crate::exec::frame::Entry;
+use crate::exec::frame::{Entry, Program};
 use crate::exec::run::{Execution, Flow, is_callable};
 
 impl Execution<'_, '_> {
     pub(super) fn call(&mut self, args: [u64; 6]) -> Result<Flow, Stop> {
         let path = self.path(args[0]);
-        let program = match self.peek(&path)? {
-            Some(Cap::Instance(instance)) => self.load_program(&instance)?,
+        // The callee's slot is replaced when it returns.
+        let mut price = self.walk_price(&[&path]) + self.env.params.price_slot_write;
+        let callee = match self.peek(&path)? {
+            Some(Cap::Instance(instance)) => Some(instance),
             _ => None,
         };
-        let params = &self.env.params;
-        // The callee's slot is replaced when it returns.
-        let mut price = self.walk_price(&[&path]) + params.price_slot_write;
-        price += program.as_ref().map_or(0, |p| self.entry_price(p));
+        let program = match &callee {
+            Some(instance) => self.load_program(instance)?,
+            None => None,
+        };
+        price += match (&program, &callee) {
+            (Some(program), _) => self.entry_price(program),
+            (None, Some(native)) => self.native_price(native, args[1]),
+            (None, None) => 0,
+        };
         self.settle()?;
         self.charge(price)?;
-        match self.start_call(path, args) {
-            Ok(()) => Ok(Flow::Switch),
+        match self.start_call(path, callee, program, args) {
             Err(Stop::Status(status)) => {
                 Ok(Flow::Pair(status as i64 as u64, CallStatus::Refused as u64))
             }
-            Err(stop) => Err(stop),
+            other => other,
         }
     }
 
-    fn start_call(&mut self, path: Result<Path, Stop>, args: [u64; 6]) -> Result<(), Stop> {
+    fn start_call(
+        &mut self,
+        path: Result<Path, Stop>,
+        callee: Option<Instance>,
+        program: Option<Program>,
+        args: [u64; 6],
+    ) -> Result<Flow, Stop> {
         let path = path?;
         let store = self.store();
         if Self::is_in_scratchpad(&path) {
             // What the scratchpad holds is the callee's payload: it can't be the callee.
             return Err(Status::Busy.into());
         }
-        let Cap::Instance(instance) = self.frame().get_whole(store, &path)? else {
+        let Some(instance) = callee else {
+            self.frame().get_some(store, &path)?;
             return Err(Status::WrongKind.into());
         };
-        // Native Instances have no endpoints in this kernel.
-        let program = self.load_program(&instance)?.ok_or(Status::NoEndpoint)?;
+        self.frame().check_unreserved(&path)?;
+        if instance.suspended().is_some() {
+            return Err(Status::Denied.into());
+        }
+        let Some(program) = program else {
+            return self.call_native(&path, &instance, args);
+        };
         let image = program.loaded.image.clone();
         let endpoint = u8::try_from(args[1])
             .ok()
@@ -62,7 +80,8 @@ impl Execution<'_, '_> {
         let frame = self.build_frame(program, entry)?;
         // Nothing is refused from here on.
         self.top().swap_scratch(store, None)?;
-        self.push(frame)
+        self.push(frame)?;
+        Ok(Flow::Switch)
     }
 
     pub(super) fn gas_left(&mut self) -> Result<Flow, Stop> {

@@ -4,6 +4,7 @@ mod caps;
 mod chain;
 mod data;
 mod invoke;
+mod natives;
 mod slots;
 mod yields;
 
@@ -36,6 +37,7 @@ impl Execution<'_, '_> {
             HostCall::Yield => self.yield_to_catcher(args),
             HostCall::Resume => self.resume(args),
             HostCall::Abort => self.abort(args),
+            HostCall::Detach => self.detach(args),
             HostCall::Attest => self.attest(args),
             HostCall::Result => self.result(args),
             HostCall::BlockInfo => self.block_info(args),
@@ -55,7 +57,6 @@ impl Execution<'_, '_> {
             | HostCall::MakeImage
             | HostCall::Open
             | HostCall::Save
-            | HostCall::Detach
             | HostCall::Subtype => Err(Stop::Fault(jar_abi::Fault::NotSupported)),
         }
     }

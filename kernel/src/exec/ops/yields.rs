@@ -1,10 +1,11 @@
-//! `yield`, and what a catcher does with it: `resume`, `abort`.
+//! `yield`, and what a catcher does with it: `resume`, `abort`, `detach`.
 
 use jar_abi::{CallStatus, Fault, Status};
 use jar_cap::{Cap, Path};
 
 use crate::exec::Stop;
-use crate::exec::frame::WaitsFor;
+use crate::exec::frame::{Subtree, WaitsFor};
+use crate::exec::pause::{PausePrice, PausedChain};
 use crate::exec::run::{Execution, Flow};
 
 impl Execution<'_, '_> {
@@ -24,22 +25,27 @@ impl Execution<'_, '_> {
             return Err(Stop::Fault(Fault::Unhandled));
         };
         let payload = self.top().swap_scratch(store, None)?;
-        self.suspend(catcher, WaitsFor::Answer, payload)?;
+        self.suspend(catcher, WaitsFor::Answer(marker), payload)?;
         Ok(Flow::Switch)
     }
 
     pub(super) fn resume(&mut self, args: [u64; 6]) -> Result<Flow, Stop> {
         let path = self.path(args[0]);
         let frames = self.waiting_at(&path, |subtree| subtree.len() as u64);
+        let chain = match &path {
+            Ok(path) if frames == 0 => self.paused_chain(path)?,
+            _ => None,
+        };
         let params = &self.env.params;
         // As a call; and each frame looks its meters up, and may be asked for its Catcher.
-        let price = self.walk_price(&[&path])
+        let mut price = self.walk_price(&[&path])
             + params.price_slot_write
             + params.price_call
             + 2 * frames * params.price_path_key;
+        price += chain.as_ref().map_or(0, |chain| self.chain_price(chain));
         self.settle()?;
         self.charge(price)?;
-        match self.start_resume(path) {
+        match self.start_resume(path, chain) {
             Err(Stop::Status(status)) => {
                 Ok(Flow::Pair(status as i64 as u64, CallStatus::Refused as u64))
             }
@@ -47,12 +53,48 @@ impl Execution<'_, '_> {
         }
     }
 
-    fn start_resume(&mut self, path: Result<Path, Stop>) -> Result<Flow, Stop> {
+    fn start_resume(
+        &mut self,
+        path: Result<Path, Stop>,
+        chain: Option<PausedChain>,
+    ) -> Result<Flow, Stop> {
         let path = path?;
-        match self.top().waiting.remove(&path) {
-            Some(subtree) => self.resume_waiting(subtree),
-            None => Err(self.not_waiting(&path)),
+        if let Some(subtree) = self.top().waiting.remove(&path) {
+            return self.resume_waiting(subtree);
         }
+        let Some(chain) = chain else {
+            return Err(self.not_waiting(&path));
+        };
+        if Self::is_in_scratchpad(&path) {
+            // What the scratchpad holds is the yielder's answer.
+            return Err(Status::Busy.into());
+        }
+        let subtree = self.restore(chain)?;
+        self.resume_waiting(subtree)
+    }
+
+    pub(super) fn detach(&mut self, args: [u64; 6]) -> Result<Flow, Stop> {
+        let path = self.path(args[0]);
+        let pause = match &path {
+            Ok(path) => self.pause_price(path),
+            Err(_) => PausePrice::default(),
+        };
+        self.charge(self.walk_price(&[&path]) + pause.gas)?;
+        let path = path?;
+        if !self.frame().waiting.contains_key(&path) {
+            return Err(self.not_waiting(&path));
+        }
+        if pause.has_copy {
+            return Err(Status::Denied.into());
+        }
+        self.charge_quota(pause.quota)?;
+        let Some(subtree) = self.top().waiting.remove(&path) else {
+            return Err(self.not_waiting(&path));
+        };
+        let instance = Cap::Instance(self.pause(subtree)?);
+        let store = self.store();
+        self.top().set(store, &path, Some(instance))?;
+        Ok(Flow::Value(0))
     }
 
     pub(super) fn abort(&mut self, args: [u64; 6]) -> Result<Flow, Stop> {
@@ -71,11 +113,7 @@ impl Execution<'_, '_> {
     }
 
     /// Something of the subtree that waits at a path; 0 where none does.
-    fn waiting_at(
-        &self,
-        path: &Result<Path, Stop>,
-        count: impl FnOnce(&crate::exec::frame::Subtree) -> u64,
-    ) -> u64 {
+    fn waiting_at(&self, path: &Result<Path, Stop>, count: impl FnOnce(&Subtree) -> u64) -> u64 {
         match path {
             Ok(path) => self.frame().waiting.get(path).map_or(0, count),
             Err(_) => 0,

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use jar_abi::{Fault, HostCall, SlotItemKind, Status};
+use jar_abi::{Fault, HostCall, SlotItemKind, Status, slots};
 use jar_cap::hash::blake2b;
 use parity_scale_codec::Encode;
 
@@ -293,12 +293,13 @@ fn call_cases() -> Vec<Case> {
         case(Op::Halt, &[5], Answer::Halted(5)),
     ]);
     cases.extend(yield_cases());
+    cases.extend(native_cases());
     cases
 }
 
 fn yield_cases() -> Vec<Case> {
     let mut cases = source_cases(Op::Yield, |slot| vec![slot]);
-    for op in [Op::Resume, Op::Abort] {
+    for op in [Op::Resume, Op::Abort, Op::Detach] {
         let mut found = source_cases(op, |slot| vec![slot]);
         found.extend([
             case(op, &[DATA], WRONG_KIND),
@@ -321,7 +322,12 @@ fn yield_cases() -> Vec<Case> {
         cases.push(case(op, &[WAITING], done.clone()));
         cases.push(case(op, &[path(&[46, 1])], done));
     }
+    cases.extend(resume_cases());
     cases.extend([
+        case(Op::Abort, &[PAUSED], DENIED),
+        case(Op::Detach, &[PAUSED], DENIED),
+        // A View leaves nothing behind.
+        case(Op::Detach, &[WAITING], DENIED).scene(|s| s.waits_as_view = true),
         case(Op::Yield, &[CALLEE], Answer::Switched).scene(|s| s.depth = 1),
         case(Op::Yield, &[CALLEE], Answer::Switched).scene(|s| s.depth = 5),
         // The running frame's own Catcher is not asked.
@@ -331,6 +337,80 @@ fn yield_cases() -> Vec<Case> {
         case(Op::Yield, &[TYPE], WRONG_KIND).scene(|s| s.depth = 1),
         case(Op::Yield, &[DATA], WRONG_KIND),
     ]);
+    cases
+}
+
+/// Suspended Instances in slots.
+fn resume_cases() -> Vec<Case> {
+    let resume = |slot, expect| case(Op::Resume, &[slot], expect);
+    vec![
+        resume(PAUSED, Answer::Switched),
+        resume(CALLING, Answer::Switched),
+        resume(BROKEN, refused(Status::WrongKind)),
+        resume(0, refused(Status::Busy)).scene(|s| s.scratch = Some(PAUSED)),
+        resume(PAUSED, refused(Status::Depth))
+            .params(|p| p.max_depth = 3)
+            .scene(|s| s.depth = 2),
+        resume(CALLING, refused(Status::Depth))
+            .params(|p| p.max_depth = 4)
+            .scene(|s| s.depth = 2),
+        resume(PAUSED, Answer::Switched)
+            .params(|p| p.max_depth = 4)
+            .scene(|s| s.depth = 2),
+        resume(PAUSED, refused(Status::Quota)).params(|p| p.max_live_memory = 4 * RAM_LEN - 1),
+        resume(PAUSED, Answer::Switched).params(|p| p.max_live_memory = 4 * RAM_LEN),
+        resume(CALLING, refused(Status::Quota)).params(|p| p.max_live_memory = 5 * RAM_LEN - 1),
+        case(Op::Call, &[PAUSED, 0], refused(Status::Denied)),
+    ]
+}
+
+/// Kernel-issued Instances answer calls themselves.
+fn native_cases() -> Vec<Case> {
+    let call = |args: &[u64], scratch: Option<u64>, expect| {
+        case(Op::Call, args, expect).scene(|s| s.scratch = scratch)
+    };
+    let ok = |value| Answer::Pair(value, 0);
+    let catcher = u64::from(slots::CATCHER);
+    let mut cases = Vec::new();
+    for endpoint in [0, 1] {
+        cases.extend([
+            call(&[catcher, endpoint], Some(CALLEE), ok(0)),
+            call(&[catcher, endpoint], Some(TYPE), ok(0)),
+            call(&[catcher, endpoint], Some(17), ok(0)),
+            call(&[catcher, endpoint], Some(DATA), refused(Status::WrongKind)),
+            call(&[catcher, endpoint], None, refused(Status::Empty)),
+        ]);
+    }
+    cases.extend([
+        call(&[FULL, 0], Some(17), refused(Status::Quota)),
+        // There already.
+        call(&[FULL, 0], Some(CALLEE), ok(0)),
+        call(&[FULL, 1], Some(CALLEE), ok(0)),
+        call(&[FULL, 2], None, ok(0)),
+        call(&[catcher, 2], Some(DATA), ok(0)),
+        call(&[catcher, 3], None, refused(Status::NoEndpoint)),
+    ]);
+    for (slot, is_gas) in [
+        (slots::SET_GAS_METER, true),
+        (slots::SET_STORAGE_QUOTA, false),
+    ] {
+        let slot = u64::from(slot);
+        let budget = Scene::default().quota;
+        cases.extend([
+            call(&[slot, 0, 5, 7], None, ok(0)),
+            call(&[slot, 1, 5, 7], None, refused(Status::NoEndpoint)),
+        ]);
+        if !is_gas {
+            cases.push(call(&[slot, 0, 0, 7], None, ok(budget)));
+        }
+    }
+    for slot in [slots::MINT_GAS, slots::MINT_QUOTA, slots::CREATE_CATCHER] {
+        cases.extend([
+            call(&[slot.into(), 0, 5], None, ok(0)),
+            call(&[slot.into(), 0, 5], Some(DATA), ok(0)),
+            call(&[slot.into(), 1], None, refused(Status::NoEndpoint)),
+        ]);
+    }
     cases
 }
 
@@ -623,6 +703,8 @@ fn quota_comes_before_the_effect() {
         Op::MintCnode,
         Op::TypeOf,
         Op::MintData,
+        Op::Call,
+        Op::Detach,
         Op::SlotRead,
         Op::Emit,
     ];

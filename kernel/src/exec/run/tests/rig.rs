@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex};
 use jar_abi::{Fault, HostCall, SlotItemKind, Status, slots};
 use jar_cap::hash::blake2b;
 use jar_cap::image::{Endpoint, Image, Mapping, Pinned, Program as Code, Role, Source};
-use jar_cap::{CNode, Cap, Data, Hash, ImageRef, Instance, Key, NativeKind, Path};
+use jar_cap::{
+    CNode, Cap, Data, Hash, ImageRef, Instance, Key, NativeKind, Path, Paused, Resource, Waiting,
+};
 use jar_pvm::EngineKind;
 use parity_scale_codec::Encode;
 
@@ -14,11 +16,12 @@ use crate::block::{Attestation, Body, Event, Scope};
 use crate::dispatch::Pipeline;
 use crate::exec::effects::{Effects, EmittedItem};
 use crate::exec::frame::{Entry, Frame, WaitsFor};
-use crate::exec::meters::{Resource, Rows};
+use crate::exec::meters::Rows;
 use crate::exec::run::{Execution, Flow};
 use crate::exec::{BlockInfo, Cursor, Env, Grant, Obligation, Producer, Stop, Traces};
 use crate::hardware::SignRequest;
 use crate::memory::MemoryChainStore;
+use crate::natives::Catcher;
 use crate::params::Params;
 use crate::programs::Programs;
 
@@ -41,6 +44,13 @@ pub const IMAGE: u64 = 44;
 pub const WAITING: u64 = 45;
 /// A CNode whose key 1 holds one that waits, too; key 2 one that does not.
 pub const HOLDER: u64 = 46;
+/// A suspended Instance, and one that calls another which does not wait.
+pub const PAUSED: u64 = 47;
+pub const BROKEN: u64 = 48;
+/// A suspended Instance that calls another suspended one.
+pub const CALLING: u64 = 49;
+/// A Catcher of as many types as one holds.
+pub const FULL: u64 = 51;
 /// Nothing there.
 pub const FREE: u64 = 50;
 pub const PINNED_DATA: u64 = 60;
@@ -93,6 +103,10 @@ pub struct Scene {
     pub dispatched: u64,
     /// Frames below the running one, besides the root.
     pub depth: usize,
+    /// The slot from which slot 0 is filled.
+    pub scratch: Option<u64>,
+    /// Whether what waits was called as a View.
+    pub waits_as_view: bool,
 }
 
 impl Default for Scene {
@@ -109,6 +123,8 @@ impl Default for Scene {
             is_head_phase: false,
             dispatched: 0,
             depth: 0,
+            scratch: None,
+            waits_as_view: false,
         }
     }
 }
@@ -234,7 +250,7 @@ fn table(store: &MemoryChainStore) -> CNode {
     set(DATA, Cap::Data(Data::new(&data_bytes())));
     set(CNODE, Cap::CNode(inner));
     set(TYPE, Cap::Type([3; 32]));
-    set(IMAGE, Cap::Image(image));
+    set(IMAGE, Cap::Image(image.clone()));
     let mut holder = CNode::empty();
     for key in [1, 2] {
         let callee = Cap::Instance(callee.clone());
@@ -245,9 +261,46 @@ fn table(store: &MemoryChainStore) -> CNode {
     set(WAITING, Cap::Instance(callee.clone()));
     set(CALLEE, Cap::Instance(callee));
     set(HOLDER, Cap::CNode(holder));
+    let paused = |waiting, table| Cap::Instance(suspended(image.clone(), table, waiting));
+    let yielded = paused(Waiting::Yielded([3; 32]), CNode::empty());
+    let calling = Waiting::Calling(Key::from(1).into());
+    let mut holds = CNode::empty();
+    holds
+        .set(store, &Key::from(1), Some(yielded.clone()))
+        .expect("in memory");
+    set(PAUSED, yielded);
+    set(BROKEN, paused(calling.clone(), CNode::empty()));
+    set(CALLING, paused(calling, holds));
+    let mut full = Catcher::default();
+    for n in 0..=255 {
+        full.add([n; 32]).expect("room for 256");
+    }
+    set(FULL, Cap::Instance(full.into_instance()));
+    for (slot, kind) in [
+        (slots::SET_GAS_METER, NativeKind::SetGasMeter),
+        (slots::SET_STORAGE_QUOTA, NativeKind::SetStorageQuota),
+        (slots::MINT_GAS, NativeKind::MintGas),
+        (slots::MINT_QUOTA, NativeKind::MintQuota),
+        (slots::CREATE_CATCHER, NativeKind::CreateCatcher),
+    ] {
+        set(slot.into(), native(kind));
+    }
     let catcher = Instance::native(NativeKind::Catcher, vec![[3u8; 32]].encode());
     set(u64::from(slots::CATCHER), Cap::Instance(catcher));
     table
+}
+
+/// A suspended Instance of the Image.
+fn suspended(image: ImageRef, table: CNode, waiting: Waiting) -> Instance {
+    let paused = Paused {
+        regs: [0; 13],
+        pc: 0,
+        waiting,
+        ephemeral: BTreeMap::new(),
+        scratch: None,
+        next_image: None,
+    };
+    Instance::paused([3; 32], image, table, paused)
 }
 
 /// An arriving event with two attestations.
@@ -343,13 +396,14 @@ fn frame(
 }
 
 /// Has an Instance wait for the running frame, as one that was called and has yielded does.
-fn wait_at(execution: &mut Execution<'_, '_>, path: Path) {
+fn wait_at(execution: &mut Execution<'_, '_>, path: Path, is_copy: bool) {
     let store = execution.store();
     let Ok(Cap::Instance(callee)) = execution.frame().get_some(store, &path) else {
         panic!("the scene has an Instance there");
     };
     let mut frame = frame(execution, &callee, false, Some(path.clone()));
-    frame.waits_for = Some(WaitsFor::Answer);
+    frame.is_copy = is_copy;
+    frame.waits_for = Some(WaitsFor::Answer([3; 32]));
     execution.live_bytes += frame.writable_bytes;
     execution.top().waiting.insert(path, vec![frame]);
 }
@@ -393,7 +447,18 @@ pub fn run(scene: &Scene, number: u64, args: &[u64]) -> Ran {
     }
     for path in [vec![WAITING as u8], vec![HOLDER as u8, 1]] {
         let path = Path::new(keys(&path)).expect("one or two keys");
-        wait_at(&mut execution, path);
+        wait_at(&mut execution, path, scene.waits_as_view);
+    }
+    if let Some(slot) = scene.scratch {
+        let cap = execution
+            .frame()
+            .table
+            .get(&*store, &Key::from(slot as u8))
+            .expect("in memory");
+        execution
+            .top()
+            .swap_scratch(&*store, cap)
+            .expect("in memory");
     }
     run_in(&mut execution, scene, &logged, number, args)
 }

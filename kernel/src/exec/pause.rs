@@ -1,0 +1,248 @@
+//! Suspended subtrees as values: written back by `detach`, made frames again by `resume`.
+
+use std::collections::BTreeMap;
+
+use jar_abi::Status;
+use jar_cap::{Cap, Instance, Path, Paused, Scratch, Waiting};
+use jar_pvm::PAGE_SIZE;
+
+use crate::error::KernelError;
+use crate::exec::Stop;
+use crate::exec::frame::{Frame, Program, Subtree, WaitsFor};
+use crate::exec::memory::declared_bytes;
+use crate::exec::run::Execution;
+use crate::exec::suspend::is_inside_block;
+
+/// Quota of a suspended call's registers and of what it waits for.
+const CALL_QUOTA: u64 = 512;
+
+/// What writing back a subtree costs.
+#[derive(Debug, Default)]
+pub(super) struct PausePrice {
+    pub gas: u64,
+    pub quota: u64,
+    /// Whether one of its frames is a View's, which leaves nothing behind.
+    pub has_copy: bool,
+}
+
+/// A suspended chain of calls found in slots, the first one first.
+pub(super) struct PausedChain(Vec<Link>);
+
+struct Link {
+    instance: Instance,
+    program: Program,
+    origin: Path,
+}
+
+impl Execution<'_, '_> {
+    /// What writing back the subtree that waits at a path costs; nothing where none does.
+    pub(super) fn pause_price(&mut self, path: &Path) -> PausePrice {
+        let env = self.env;
+        let params = &env.params;
+        let mut price = PausePrice::default();
+        let waiting = self.top().waiting.get_mut(path);
+        let mut stack: Vec<&mut Box<Frame>> = waiting.into_iter().flatten().collect();
+        while let Some(frame) = stack.pop() {
+            let Frame {
+                memory,
+                machine,
+                waiting,
+                is_copy,
+                ..
+            } = &mut **frame;
+            let kept = memory.kept_pages(&**machine);
+            let (pages, persistent) = memory.unsettled(&**machine);
+            let occupied = memory.newly_occupied(&**machine);
+            let slots: u64 = occupied.map(|path| params.slot_quota(path)).sum();
+            price.gas += params.price_slot_write
+                + pages * params.price_page_write
+                + (persistent + kept) * params.price_page_persist;
+            let owed = memory.quota_owed();
+            price.quota += CALL_QUOTA + slots + (kept + owed) * u64::from(PAGE_SIZE);
+            price.has_copy |= *is_copy;
+            stack.extend(waiting.values_mut().flatten());
+        }
+        price
+    }
+
+    /// Writes back a subtree; answers the value of its first frame. What it did is done.
+    pub(super) fn pause(&mut self, subtree: Subtree) -> Result<Instance, Stop> {
+        let store = self.store();
+        let mut called: Option<(Path, Instance)> = None;
+        for mut frame in subtree.into_iter().rev() {
+            let origin = frame.origin.clone();
+            // As deep as frames own one another.
+            while let Some((path, waiting)) = frame.waiting.pop_first() {
+                let instance = self.pause(waiting)?;
+                frame.set(store, &path, Some(Cap::Instance(instance)))?;
+            }
+            let slot = match called.take() {
+                Some((path, instance)) => {
+                    frame.set(store, &path, Some(Cap::Instance(instance)))?;
+                    Some(path)
+                }
+                None => None,
+            };
+            self.live_bytes -= frame.writable_bytes;
+            self.top()
+                .effects
+                .absorb(std::mem::take(&mut frame.effects));
+            called = origin.zip(Some(self.pause_frame(*frame, slot)?));
+        }
+        match called {
+            Some((_, instance)) => Ok(instance),
+            None => Err(KernelError::Internal("an empty subtree was suspended".into()).into()),
+        }
+    }
+
+    /// The value of one frame, which called `slot` or is the yielder.
+    fn pause_frame(&mut self, mut frame: Frame, slot: Option<Path>) -> Result<Instance, Stop> {
+        let store = self.store();
+        let pc = frame.machine.pc();
+        let behind = frame.loaded.code.program().next_pc(pc);
+        let (pc, waiting, aside) = match (frame.waits_for.take(), slot) {
+            (None, Some(slot)) => (behind, Waiting::Calling(slot), None),
+            (Some(WaitsFor::Answer(marker)), _) => (behind, Waiting::Yielded(marker), None),
+            (
+                Some(WaitsFor::Supply {
+                    resource,
+                    dry,
+                    aside,
+                }),
+                _,
+            ) => (pc, Waiting::OutOf(resource, dry), aside),
+            (None, None) => {
+                let what = "a frame is suspended that waits for nothing".to_string();
+                return Err(KernelError::Internal(what).into());
+            }
+        };
+        let ephemeral = frame.memory.keep(store, &*frame.machine, &frame.loaded)?;
+        frame
+            .memory
+            .write_back(store, &*frame.machine, &mut frame.table)?;
+        let paused = Paused {
+            regs: *frame.machine.regs(),
+            pc,
+            waiting,
+            ephemeral,
+            scratch: aside.map(Scratch::new),
+            next_image: frame.next_image,
+        };
+        let image = frame.loaded.handle.clone();
+        Ok(Instance::paused(frame.type_id, image, frame.table, paused))
+    }
+
+    /// The chain of suspended calls that begins at a path of the running frame; `None` where no
+    /// suspended Instance is.
+    pub(super) fn paused_chain(&self, path: &Path) -> Result<Option<PausedChain>, Stop> {
+        let store = self.store();
+        let room = self.env.params.max_depth - self.frames.len() as u64;
+        let mut found = match self.frame().get(store, path) {
+            Ok(found) => found,
+            Err(Stop::Status(_)) => None,
+            Err(stop) => return Err(stop),
+        };
+        let mut origin = path.clone();
+        let mut chain = Vec::new();
+        while let Some(Cap::Instance(instance)) = found.take() {
+            let (Some(paused), Some(program)) =
+                (instance.suspended(), self.load_program(&instance)?)
+            else {
+                break;
+            };
+            let next = match &paused.waiting {
+                // One beyond the limit is enough to be refused.
+                Waiting::Calling(slot) if chain.len() as u64 <= room => Some(slot.clone()),
+                _ => None,
+            };
+            if let Some(slot) = &next {
+                found = program.table.get_path(store, slot.keys()).unwrap_or(None);
+            }
+            chain.push(Link {
+                origin,
+                program,
+                instance,
+            });
+            match next {
+                Some(slot) => origin = slot,
+                None => break,
+            }
+        }
+        Ok((!chain.is_empty()).then_some(PausedChain(chain)))
+    }
+
+    /// What making frames of a chain costs.
+    pub(super) fn chain_price(&self, chain: &PausedChain) -> u64 {
+        let params = &self.env.params;
+        let each = |link: &Link| {
+            self.entry_price(&link.program) + params.price_slot_write + 2 * params.price_path_key
+        };
+        chain.0.iter().map(each).sum()
+    }
+
+    /// Makes frames of a chain, which begins with the slot it came from reserved.
+    pub(super) fn restore(&mut self, chain: PausedChain) -> Result<Subtree, Stop> {
+        let params = &self.env.params;
+        if (self.frames.len() + chain.0.len()) as u64 > params.max_depth {
+            return Err(Status::Depth.into());
+        }
+        let declared = chain
+            .0
+            .iter()
+            .map(|link| declared_bytes(&link.program.loaded));
+        let live = self.live_bytes + declared.sum::<u64>();
+        if live > params.max_live_memory {
+            return Err(Status::Quota.into());
+        }
+        let is_view = self.frame().is_view;
+        let mut subtree = Subtree::new();
+        for link in chain.0 {
+            let mut frame = self.restore_frame(link)?;
+            frame.is_view = is_view;
+            subtree.push(Box::new(frame));
+        }
+        // The last one is no caller: else what it called was taken from its slot.
+        if subtree.last().is_none_or(|frame| frame.waits_for.is_none()) {
+            return Err(Status::WrongKind.into());
+        }
+        self.live_bytes = live;
+        for frame in &subtree {
+            self.entered.insert(frame.loaded.handle.id());
+        }
+        Ok(subtree)
+    }
+
+    fn restore_frame(&self, link: Link) -> Result<Frame, Stop> {
+        let none = BTreeMap::new();
+        let paused = link.instance.suspended();
+        let kept = paused.map_or(&none, |paused| &paused.ephemeral);
+        let mut frame = Frame::new(&self.env.store, link.program, kept)?;
+        frame.origin = Some(link.origin);
+        let Some(paused) = paused else {
+            return Ok(frame);
+        };
+        for (index, value) in paused.regs.iter().enumerate() {
+            frame.machine.set_reg(index, *value);
+        }
+        let mut is_charged = true;
+        frame.waits_for = match &paused.waiting {
+            Waiting::Calling(_) => None,
+            Waiting::Yielded(marker) => Some(WaitsFor::Answer(*marker)),
+            Waiting::OutOf(resource, dry) => {
+                is_charged = is_inside_block(frame.loaded.code.program(), paused.pc);
+                let aside = match &paused.scratch {
+                    Some(scratch) => scratch.get(self.store())?,
+                    None => None,
+                };
+                Some(WaitsFor::Supply {
+                    resource: *resource,
+                    dry: *dry,
+                    aside,
+                })
+            }
+        };
+        frame.machine.set_pc(paused.pc, is_charged);
+        frame.next_image = paused.next_image.clone();
+        Ok(frame)
+    }
+}
