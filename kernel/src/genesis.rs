@@ -14,6 +14,9 @@ use crate::params::Genesis;
 /// The highest value of a parameter: no sum or product of prices and sizes overflows.
 const PARAM_MAX: u64 = 1 << 40;
 
+/// The highest `max_depth`: what hangs off frames is taken apart frame by frame.
+const DEPTH_MAX: u64 = 256;
+
 /// Refuses numbers with which a chain could not go on.
 pub(crate) fn check_numbers(genesis: &Genesis) -> Result<(), KernelError> {
     let refuse = |what: &str| Err(KernelError::Genesis(what.into()));
@@ -24,6 +27,7 @@ pub(crate) fn check_numbers(genesis: &Genesis) -> Result<(), KernelError> {
     match () {
         _ if genesis.slot_ms == 0 => refuse("slot_ms is 0"),
         _ if params.event_gas > params.block_gas => refuse("event_gas is over block_gas"),
+        _ if params.max_depth > DEPTH_MAX => refuse("max_depth is over 256"),
         _ if params.data_bytes > u64::from(u32::MAX) => refuse("data_bytes is over 4 GiB"),
         _ if genesis.payload.len() as u64 > params.payload_bytes => {
             refuse("the payload is over payload_bytes")

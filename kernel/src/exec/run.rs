@@ -220,12 +220,10 @@ impl<'a, 't> Execution<'a, 't> {
     fn drive(&mut self) -> Result<Root, KernelError> {
         loop {
             let exit = self.top().machine.run()?;
+            self.charged = 0;
             let step = match exit {
                 Exit::HostCall(number) => self.host_call(number),
-                Exit::Halt => {
-                    self.charged = 0;
-                    Ok(Flow::Halt(self.top().machine.regs()[RESULT]))
-                }
+                Exit::Halt => Ok(Flow::Halt(self.top().machine.regs()[RESULT])),
                 Exit::Panic => Err(Stop::Fault(Fault::Panic)),
                 Exit::PageFault(_) => Err(Stop::Fault(Fault::PageFault)),
                 Exit::OutOfGas => self.find_block_gas(),
@@ -264,7 +262,6 @@ impl<'a, 't> Execution<'a, 't> {
     }
 
     pub(super) fn host_call(&mut self, number: u64) -> Result<Flow, Stop> {
-        self.charged = 0;
         match HostCall::from_number(number) {
             Some(call) if call.is_supported() => self.perform(call),
             Some(_) => Err(Stop::Fault(Fault::NotSupported)),
@@ -447,16 +444,18 @@ impl<'a, 't> Execution<'a, 't> {
         }))
     }
 
-    /// What entering a program costs besides the call: its mappings, and its code the first time.
+    /// What entering a program costs besides the call: its mappings and meters, and its code the
+    /// first time.
     pub fn entry_price(&self, program: &Program) -> u64 {
         let params = &self.env.params;
-        let mappings = program.loaded.image.memory.len() as u64;
+        let image = &program.loaded.image;
+        let slots = image.memory.len() + image.gas_slots.len() + image.quota_slots.len();
         let code = if self.entered.contains(&program.loaded.handle.id()) {
             0
         } else {
             program.loaded.code_len().div_ceil(64) * params.price_code_64
         };
-        params.price_call + mappings * params.price_path_key + code
+        params.price_call + slots as u64 * params.price_path_key + code
     }
 
     /// A frame for a program, or the code by which CALL is refused.

@@ -103,6 +103,14 @@ impl Asm {
         self.host(HostCall::Halt).trap()
     }
 
+    /// Halts with φ7 as it is, by a jump. Spoils φ6.
+    pub fn jump_to_halt(&mut self) -> &mut Asm {
+        self.set(6, jar_pvm::HALT_ADDRESS.into()).op(Instruction {
+            ra: 6,
+            ..instruction(Opcode::JumpInd)
+        })
+    }
+
     /// Halts with a value.
     pub fn halt_with(&mut self, value: u64) -> &mut Asm {
         self.set(A0, value).halt()
