@@ -144,6 +144,9 @@ pub enum SignError {
     /// The key is not held, or not enabled for signing.
     #[error("the key is not enabled for signing on this node")]
     NotHeld,
+    /// Signing is turned off.
+    #[error("signing is turned off on this node")]
+    Off,
     /// The watermark forbids it.
     #[error("a watermark forbids the signature: something as high was signed before")]
     Watermark,

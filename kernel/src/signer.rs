@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use ed25519_dalek::{Signer as _, SigningKey};
@@ -18,6 +19,7 @@ use crate::memory::highest;
 pub struct Signer {
     keys: BTreeMap<PublicKey, SigningKey>,
     watermarks: Mutex<BTreeMap<PublicKey, Watermark>>,
+    is_off: AtomicBool,
 }
 
 impl Signer {
@@ -42,6 +44,7 @@ impl Signer {
         Ok(Signer {
             keys,
             watermarks: Mutex::new(watermarks),
+            is_off: AtomicBool::new(false),
         })
     }
 
@@ -50,6 +53,7 @@ impl Signer {
         Signer {
             keys: BTreeMap::new(),
             watermarks: Mutex::default(),
+            is_off: AtomicBool::new(false),
         }
     }
 
@@ -71,11 +75,18 @@ impl Signer {
         Ok(*held)
     }
 
+    /// Turns signing on or off for all keys; it is on at first.
+    pub fn enable(&self, is_on: bool) {
+        self.is_off.store(!is_on, Ordering::Relaxed);
+    }
+
     /// Whether [`Signer::sign`] would sign this now.
     pub fn may_sign(&self, request: &SignRequest) -> bool {
-        self.lock()
-            .get(&request.key)
-            .is_some_and(|watermark| watermark.allows(request))
+        !self.is_off.load(Ordering::Relaxed)
+            && self
+                .lock()
+                .get(&request.key)
+                .is_some_and(|watermark| watermark.allows(request))
     }
 
     /// Signs a message of [`crate::block::signed_message`]; answers the raised watermark, which
@@ -88,6 +99,9 @@ impl Signer {
         let key = self.keys.get(&request.key).ok_or(SignError::NotHeld)?;
         let mut watermarks = self.lock();
         let watermark = watermarks.get_mut(&request.key).ok_or(SignError::NotHeld)?;
+        if self.is_off.load(Ordering::Relaxed) {
+            return Err(SignError::Off);
+        }
         if !watermark.allows(request) {
             return Err(SignError::Watermark);
         }
@@ -204,6 +218,16 @@ mod tests {
             "a watermark fell"
         );
         assert!(!Signer::without_keys().may_sign(&seal(key, 99)));
+    }
+
+    #[test]
+    fn what_is_turned_off_signs_nothing() {
+        let (signer, key) = signer();
+        signer.enable(false);
+        assert!(!signer.may_sign(&seal(key, 1)));
+        assert_eq!(signer.sign(&seal(key, 1), &[0; 32]), Err(SignError::Off));
+        signer.enable(true);
+        assert!(signer.sign(&seal(key, 1), &[0; 32]).is_ok());
     }
 
     #[test]

@@ -42,9 +42,30 @@ pub struct NodeFlags {
     /// Address of the JSON-RPC server, HTTP and WebSocket [default: 127.0.0.1:9933]
     #[arg(long, value_name = "ADDR")]
     pub rpc_listen: Option<SocketAddr>,
-    /// Address for other nodes (not supported yet)
+    /// Where other nodes reach this one: a multiaddr, or IP:PORT for TCP and QUIC; may be
+    /// repeated [default: no network]
     #[arg(long, value_name = "ADDR")]
-    pub p2p_listen: Option<String>,
+    pub p2p_listen: Vec<String>,
+    /// An address of this node to tell others, when they see another one; may be repeated
+    #[arg(long, value_name = "MULTIADDR")]
+    pub p2p_external: Vec<String>,
+    /// Nodes to start from, besides the chain spec's, as /ip4/…/tcp/PORT[/p2p/PEER] or with
+    /// /dns4/…; may be repeated
+    #[arg(long, value_name = "MULTIADDR")]
+    pub bootnodes: Vec<String>,
+    /// Dial the nodes to start from and no others
+    #[arg(long)]
+    pub bootnodes_only: bool,
+    /// Don't look for nodes on the local network
+    #[arg(long)]
+    pub no_mdns: bool,
+    /// Connected peers at the most [default: 50]
+    #[arg(long, value_name = "N")]
+    pub peers_max: Option<u32>,
+    /// How an empty node starts: full runs every block from genesis, state fetches a finalized
+    /// block's state, state:0xHASH that of this block only [default: full]
+    #[arg(long, value_name = "full|state[:0xHASH]")]
+    pub sync: Option<String>,
     /// Address of /metrics and /health, or `off` [default: 127.0.0.1:9615]
     #[arg(long, value_name = "ADDR|off")]
     pub metrics_listen: Option<String>,
@@ -60,6 +81,10 @@ pub struct NodeFlags {
     /// Sign with the well-known validator key of this name; on development chains only
     #[arg(long, value_name = "NAME")]
     pub dev_key: Vec<String>,
+    /// Sign with a data directory that was restored or copied: to be given once, when nothing
+    /// newer was signed elsewhere
+    #[arg(long)]
+    pub signing_after_restore: bool,
     /// A TOML file of these settings [env: JAR_CONFIG]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

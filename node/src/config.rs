@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use config::{Environment, File, FileFormat, Source, Value, ValueKind};
+use jar_driver::SyncMode;
 use jar_pvm::EngineKind;
 use serde::{Deserialize, Deserializer};
 
@@ -17,11 +18,18 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("data_dir", ""),
     ("rpc_listen", "127.0.0.1:9933"),
     ("p2p_listen", ""),
+    ("p2p_external", ""),
+    ("bootnodes", ""),
+    ("bootnodes_only", "false"),
+    ("no_mdns", "false"),
+    ("peers_max", "50"),
+    ("sync", "full"),
     ("metrics_listen", "127.0.0.1:9615"),
     ("engine", "auto"),
     ("log", "human"),
     ("log_level", "info"),
     ("dev_key", ""),
+    ("signing_after_restore", "false"),
     ("rpc_max_request_bytes", "5242880"),
     ("rpc_max_response_bytes", "33554432"),
     ("rpc_max_batch", "100"),
@@ -53,9 +61,24 @@ pub struct Settings {
     pub data_dir: Option<String>,
     /// Address of the JSON-RPC server.
     pub rpc_listen: SocketAddr,
-    /// Address for other nodes.
-    #[serde(deserialize_with = "unset_if_empty")]
-    pub p2p_listen: Option<String>,
+    /// Where to listen for other nodes.
+    #[serde(deserialize_with = "names")]
+    pub p2p_listen: Vec<String>,
+    /// Addresses of this node to tell others.
+    #[serde(deserialize_with = "names")]
+    pub p2p_external: Vec<String>,
+    /// Nodes to start from.
+    #[serde(deserialize_with = "names")]
+    pub bootnodes: Vec<String>,
+    /// Whether to dial no others.
+    pub bootnodes_only: bool,
+    /// Whether not to look for nodes on the local network.
+    pub no_mdns: bool,
+    /// Connected peers at the most.
+    pub peers_max: u32,
+    /// How an empty node starts.
+    #[serde(deserialize_with = "sync_mode")]
+    pub sync: SyncMode,
     /// Address of /metrics and /health.
     pub metrics_listen: MetricsListen,
     /// What runs programs.
@@ -68,6 +91,8 @@ pub struct Settings {
     /// Development validators to sign for.
     #[serde(deserialize_with = "names")]
     pub dev_key: Vec<String>,
+    /// Whether to sign with a data directory that was restored.
+    pub signing_after_restore: bool,
     /// Bytes of an RPC request.
     pub rpc_max_request_bytes: u32,
     /// Bytes of an RPC response.
@@ -101,6 +126,21 @@ fn log_format<'de, D: Deserializer<'de>>(deserializer: D) -> Result<LogFormat, D
     let text = String::deserialize(deserializer)?;
     <LogFormat as clap::ValueEnum>::from_str(&text, false)
         .map_err(|_| serde::de::Error::custom("human or json expected"))
+}
+
+fn sync_mode<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SyncMode, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let trusted = match text.as_str() {
+        "full" => return Ok(SyncMode::Full),
+        "state" => None,
+        _ => {
+            let hash = text.strip_prefix("state:").and_then(jar_rpc::from_hex);
+            let hash: Option<jar_cap::Hash> = hash.and_then(|bytes| bytes.try_into().ok());
+            let error = || serde::de::Error::custom("full, state or state:0x<64 digits> expected");
+            Some(hash.ok_or_else(error)?)
+        }
+    };
+    Ok(SyncMode::State { trusted })
 }
 
 fn unset_if_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
@@ -261,6 +301,8 @@ fn flag_layer(flags: &NodeFlags) -> HashMap<String, Value> {
         LogFormat::Json => "json".to_owned(),
     });
     let path = |path: &PathBuf| path.to_string_lossy().into_owned();
+    let given = |is_given: bool| is_given.then(|| "true".to_owned());
+    let list = |items: &[String]| Some(items.join(",")).filter(|items| !items.is_empty());
     let texts = [
         ("chain", flags.chain.clone()),
         ("data_dir", flags.data_dir.as_ref().map(path)),
@@ -268,15 +310,19 @@ fn flag_layer(flags: &NodeFlags) -> HashMap<String, Value> {
             "rpc_listen",
             flags.rpc_listen.map(|address| address.to_string()),
         ),
-        ("p2p_listen", flags.p2p_listen.clone()),
+        ("p2p_listen", list(&flags.p2p_listen)),
+        ("p2p_external", list(&flags.p2p_external)),
+        ("bootnodes", list(&flags.bootnodes)),
+        ("bootnodes_only", given(flags.bootnodes_only)),
+        ("no_mdns", given(flags.no_mdns)),
+        ("peers_max", flags.peers_max.map(|max| max.to_string())),
+        ("sync", flags.sync.clone()),
         ("metrics_listen", flags.metrics_listen.clone()),
         ("engine", flags.engine.clone()),
         ("log", format),
         ("log_level", flags.log_level.clone()),
-        (
-            "dev_key",
-            Some(flags.dev_key.join(",")).filter(|keys| !keys.is_empty()),
-        ),
+        ("dev_key", list(&flags.dev_key)),
+        ("signing_after_restore", given(flags.signing_after_restore)),
     ];
     texts
         .into_iter()
@@ -336,6 +382,27 @@ mod tests {
         );
         assert!(error(&[("JAR_METRICS_LISTEN", "on")]).contains("off"));
         assert!(error(&[("JAR_LOG", "xml")]).contains("human or json"));
+        assert!(error(&[("JAR_SYNC", "fast")]).contains("full, state"));
+        assert!(error(&[("JAR_SYNC", "state:0x12")]).contains("full, state"));
+        assert!(error(&[("JAR_PEERS_MAX", "-1")]).contains("peers_max"));
+    }
+
+    #[test]
+    fn networks_are_set_up_by_flags() {
+        let flags = NodeFlags {
+            bootnodes: vec!["/a".into(), "/b".into()],
+            no_mdns: true,
+            sync: Some(format!("state:0x{}", "11".repeat(32))),
+            ..NodeFlags::default()
+        };
+        let variables = environment(&[("JAR_P2P_LISTEN", "127.0.0.1:1, [::1]:1")]);
+        let settings = merge(&flags, variables).expect("good settings").settings;
+        assert_eq!(settings.bootnodes, ["/a", "/b"]);
+        assert_eq!(settings.p2p_listen, ["127.0.0.1:1", "[::1]:1"]);
+        assert!(settings.no_mdns);
+        let trusted = Some([0x11; 32]);
+        assert_eq!(settings.sync, SyncMode::State { trusted });
+        assert_eq!(settings.peers_max, 50);
     }
 
     #[test]

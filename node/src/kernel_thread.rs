@@ -1,137 +1,32 @@
 //! The kernel on its own thread, behind a bounded queue.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context;
-use jar_driver::{BlockRef, Config, Driver, Effect, Input, Limits, Schedule, SyncMode};
+use jar_driver::Driver;
 use jar_kernel::block::Event;
-use jar_kernel::local::{LocalHardware, Notice};
-use jar_kernel::{Accepted, Advance, AdvanceError, Advanced, Kernel, KernelError, Refusal, Trace};
+use jar_kernel::local::LocalHardware;
+use jar_kernel::{Accepted, Kernel};
 use jar_rpc::backend::Published;
-use jar_rpc::{ErrorKind, RpcError, to_hex};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
-use tracing::{debug, error, info, trace, warn};
+use jar_rpc::{ErrorKind, RpcError};
+use tokio::sync::{Semaphore, oneshot, watch};
 
-use crate::clock::now_ms;
-use crate::metrics::{Metrics, NOT_AUTHOR, signed};
-use crate::tracker::Tracker;
+use crate::inbox::{Inbox, Queue, Request};
+use crate::shared::Shared;
+use crate::signing::Guard;
+use crate::worker::{Worker, publication};
 
-/// Requests waiting for the kernel.
+/// Clients' requests waiting for the kernel.
 const QUEUE_MAX: usize = 4096;
 /// How long a request may wait for a place in the queue.
 const WAIT_MAX: Duration = Duration::from_secs(5);
-/// How long the kernel's thread sleeps at most.
-const SLEEP_MAX: Duration = Duration::from_secs(1);
-
-enum Request {
-    Dispatch {
-        endpoint: u8,
-        event: Event,
-        reply: oneshot::Sender<Result<Accepted, Refusal>>,
-        _place: OwnedSemaphorePermit,
-    },
-    Stop,
-}
-
-/// What the thread shares with the rest of the node.
-#[derive(Debug)]
-pub struct Shared {
-    /// Metrics.
-    pub metrics: Metrics,
-    /// Events that wait.
-    pub tracker: Tracker,
-    /// When a block being built should take no further event, in milliseconds since the Unix
-    /// epoch.
-    until_ms: AtomicU64,
-    /// Whether the node is stopping.
-    stopping: AtomicBool,
-    /// When the head changed last, in milliseconds since the Unix epoch.
-    head_changed_ms: AtomicU64,
-}
-
-impl Shared {
-    /// The state of a node that starts now.
-    pub fn new(metrics: Metrics) -> Self {
-        Shared {
-            metrics,
-            tracker: Tracker::default(),
-            until_ms: AtomicU64::new(u64::MAX),
-            stopping: AtomicBool::new(false),
-            head_changed_ms: AtomicU64::new(now_ms()),
-        }
-    }
-
-    /// Whether a block being built should take no further event.
-    pub fn should_stop(&self) -> bool {
-        self.is_stopping() || now_ms() >= self.until_ms.load(Ordering::Relaxed)
-    }
-
-    /// Whether the node is stopping.
-    pub fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Relaxed)
-    }
-
-    /// Milliseconds since the head changed, or since the process started.
-    pub fn head_age_ms(&self) -> u64 {
-        now_ms().saturating_sub(self.head_changed_ms.load(Ordering::Relaxed))
-    }
-
-    /// Takes note of what the kernel tells while it works.
-    pub fn notice(&self, notice: Notice) {
-        let Notice::Trace(trace) = notice else {
-            // There is no network to hand emissions to.
-            return;
-        };
-        match trace {
-            Trace::Log { level, message } => guest_log(level, &message),
-            Trace::Committed {
-                events,
-                gas_used,
-                records,
-                ..
-            } => {
-                self.metrics.blocks.inc();
-                self.metrics.block_events.inc_by(events as u64);
-                self.metrics.gas.inc_by(gas_used);
-                self.metrics.records.inc_by(records as u64);
-            }
-            Trace::Head { reverted, .. } => self.metrics.reverted.inc_by(reverted),
-            Trace::Finalized { hash, height } => {
-                self.metrics.finalized_height.set(signed(height));
-                info!(target: "chain", height, hash = %to_hex(&hash), "finalized");
-            }
-            Trace::HeadPhase { endpoint, reason } => {
-                warn!(target: "chain", endpoint, "{reason}");
-            }
-            Trace::Dropped { id, reason } => {
-                self.metrics.dropped.inc();
-                self.tracker.dropped(&id, &reason);
-                debug!(target: "chain", id = %to_hex(&id), reason, "event dropped");
-            }
-        }
-    }
-}
-
-/// A line that a program logged.
-fn guest_log(level: u64, message: &[u8]) {
-    let line = String::from_utf8_lossy(message);
-    match level {
-        0 | 1 => error!(target: "guest", "{line}"),
-        2 => warn!(target: "guest", "{line}"),
-        3 => info!(target: "guest", "{line}"),
-        4 => debug!(target: "guest", "{line}"),
-        _ => trace!(target: "guest", "{line}"),
-    }
-}
 
 /// The kernel's thread, from outside.
 #[derive(Debug)]
 pub struct KernelThread {
-    requests: mpsc::Sender<Request>,
+    inbox: Inbox,
     places: Arc<Semaphore>,
     published: watch::Receiver<Published>,
     shared: Arc<Shared>,
@@ -170,33 +65,15 @@ impl Ended {
 }
 
 impl KernelThread {
-    /// Starts the thread of a kernel.
+    /// Starts the thread of a kernel, whose requests come from this queue.
     pub fn start(
-        kernel: Kernel<LocalHardware>,
-        schedule: Schedule,
+        (kernel, driver, guard): (Kernel<LocalHardware>, Driver, Guard),
         shared: Arc<Shared>,
+        (inbox, queue): (Inbox, Queue),
     ) -> anyhow::Result<(KernelThread, Ended)> {
-        let (requests, queue) = mpsc::channel();
         let (publish, published) = watch::channel(publication(&kernel));
         let (ends, ended) = oneshot::channel::<()>();
-        let worker = Worker {
-            driver: Driver::new(Config {
-                schedule,
-                genesis: kernel.chain().genesis_hash(),
-                sync: SyncMode::Full,
-                first_height: 1,
-                head: BlockRef::from(&**kernel.head()),
-                finalized: BlockRef::from(&**kernel.finalized()),
-                peers_min: 0,
-                limits: Limits::default(),
-            }),
-            kernel,
-            queue,
-            publish,
-            shared: shared.clone(),
-            told_not_author: false,
-        };
-        worker.show_head();
+        let worker = Worker::new((kernel, driver, guard), queue, publish, shared.clone());
         let thread = std::thread::Builder::new()
             .name("kernel".into())
             .spawn(move || {
@@ -205,7 +82,7 @@ impl KernelThread {
             })
             .context("cannot start the kernel's thread")?;
         let handle = KernelThread {
-            requests,
+            inbox,
             places: Arc::new(Semaphore::new(QUEUE_MAX)),
             published,
             shared,
@@ -233,189 +110,33 @@ impl KernelThread {
             endpoint,
             event,
             reply,
-            _place: place,
+            place,
         };
-        self.requests.send(request).map_err(|_| stopping())?;
+        if !self.inbox.send(request) {
+            return Err(stopping());
+        }
         Ok(answer.await.map_err(|_| stopping())??)
     }
 
     /// Asks the thread to stop at a whole block. What waits for the kernel is answered that the
     /// node is stopping.
     pub fn stop(&self) {
-        self.shared.stopping.store(true, Ordering::Relaxed);
+        self.shared.stop();
         // It fails only when the thread has ended.
-        let _ = self.requests.send(Request::Stop);
+        let _ = self.inbox.send(Request::Stop);
     }
-}
-
-fn publication(kernel: &Kernel<LocalHardware>) -> Published {
-    Published {
-        head: kernel.head().clone(),
-        finalized: kernel.finalized().hash,
-        finalized_height: kernel.finalized().header.height,
-    }
-}
-
-/// The thread itself.
-struct Worker {
-    kernel: Kernel<LocalHardware>,
-    driver: Driver,
-    queue: mpsc::Receiver<Request>,
-    publish: watch::Sender<Published>,
-    shared: Arc<Shared>,
-    told_not_author: bool,
-}
-
-impl Worker {
-    /// Serves requests and builds blocks until stopped. An error is one of the node itself.
-    fn run(mut self) -> anyhow::Result<()> {
-        loop {
-            let sleep = self.tick()?;
-            match self.queue.recv_timeout(sleep) {
-                Ok(Request::Dispatch { .. }) if self.shared.is_stopping() => {}
-                Ok(Request::Dispatch {
-                    endpoint,
-                    event,
-                    reply,
-                    _place,
-                }) => self.dispatch(endpoint, event, reply)?,
-                Err(RecvTimeoutError::Timeout) => {}
-                Ok(Request::Stop) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
-            }
-            if self.shared.is_stopping() {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Does what the driver decides; answers how long there is nothing to decide.
-    fn tick(&mut self) -> anyhow::Result<Duration> {
-        let mut sleep = SLEEP_MAX;
-        for effect in self.driver.handle(Input::Tick, now_ms()) {
-            match effect {
-                Effect::Build { slot, until_ms } => self.build(slot, until_ms)?,
-                Effect::Wake { at_ms } => {
-                    sleep = Duration::from_millis(at_ms.saturating_sub(now_ms())).min(SLEEP_MAX);
-                }
-                // Of peers, which this node has none.
-                _ => {}
-            }
-        }
-        Ok(sleep)
-    }
-
-    fn dispatch(
-        &mut self,
-        endpoint: u8,
-        event: Event,
-        reply: oneshot::Sender<Result<Accepted, Refusal>>,
-    ) -> anyhow::Result<()> {
-        let result = self.kernel.dispatch(endpoint, event);
-        let trouble = match &result {
-            Ok(accepted) => {
-                self.shared.metrics.accepted.inc();
-                self.shared.tracker.accepted(accepted);
-                None
-            }
-            Err(refusal) => {
-                self.shared.metrics.event_refused(refusal);
-                match refusal {
-                    Refusal::Kernel(error) => Some(error.to_string()),
-                    _ => None,
-                }
-            }
-        };
-        self.show_pending();
-        // Whoever asked may have gone.
-        let _ = reply.send(result);
-        match trouble {
-            Some(trouble) => Err(anyhow::anyhow!("while judging an event: {trouble}")),
-            None => Ok(()),
-        }
-    }
-
-    fn build(&mut self, slot: u64, until_ms: u64) -> anyhow::Result<()> {
-        self.shared.until_ms.store(until_ms, Ordering::Relaxed);
-        let started = Instant::now();
-        let built = self.kernel.advance(Advance::Build { slot });
-        self.shared.until_ms.store(u64::MAX, Ordering::Relaxed);
-        let took = started.elapsed();
-        match built {
-            Ok(advanced) => {
-                self.shared
-                    .metrics
-                    .build_seconds
-                    .observe(took.as_secs_f64());
-                self.advanced(&advanced, took);
-            }
-            Err(AdvanceError::Kernel(error)) => return Err(fatal(error, slot)),
-            Err(AdvanceError::NotAuthor) => {
-                self.shared.metrics.build_failed(NOT_AUTHOR);
-                if !std::mem::replace(&mut self.told_not_author, true) {
-                    info!(target: "chain", slot, "this slot's author is a key that this node does not sign for; the next such slots are logged as debug");
-                }
-                debug!(target: "chain", slot, "the slot is another author's");
-            }
-            Err(error) => {
-                self.shared.metrics.build_failed("invalid");
-                warn!(target: "chain", slot, %error, "no block was built");
-            }
-        }
-        self.show_pending();
-        Ok(())
-    }
-
-    fn advanced(&mut self, advanced: &Advanced, took: Duration) {
-        for (id, _) in &advanced.events {
-            self.shared.tracker.included(id);
-        }
-        let header = &advanced.block.header;
-        if advanced.head_changed {
-            self.shared
-                .head_changed_ms
-                .store(now_ms(), Ordering::Relaxed);
-            // Nothing to do: this thread's own build moved the head past that slot.
-            self.driver
-                .handle(Input::Head(BlockRef::from(&**self.kernel.head())), now_ms());
-            self.show_head();
-            info!(
-                target: "chain",
-                height = header.height,
-                slot = header.slot,
-                hash = %to_hex(&advanced.hash),
-                events = advanced.events.len(),
-                took_ms = took.as_millis() as u64,
-                "new head"
-            );
-        }
-        self.publish.send_replace(publication(&self.kernel));
-    }
-
-    fn show_head(&self) {
-        let (head, metrics) = (self.kernel.head(), &self.shared.metrics);
-        metrics.height.set(signed(head.header.height));
-        metrics.head_score.set(signed(head.score));
-        metrics.head_slot.set(signed(head.header.slot));
-        let finalized = self.kernel.finalized().header.height;
-        metrics.finalized_height.set(signed(finalized));
-    }
-
-    fn show_pending(&self) {
-        let pending = self.kernel.pending_count() as u64;
-        self.shared.metrics.pending.set(signed(pending));
-    }
-}
-
-fn fatal(error: KernelError, slot: u64) -> anyhow::Error {
-    anyhow::Error::new(error).context(format!("while building the block of slot {slot}"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use jar_kernel::local::Sink;
+    use crate::inbox::inbox;
+    use crate::metrics::Metrics;
+    use crate::worker::driver;
+    use jar_driver::{Schedule, SyncMode};
+    use jar_kernel::local::{Notice, Sink};
     use jar_kernel::signer::Signer;
-    use jar_kernel::{Genesis, Params};
+    use jar_kernel::{Genesis, Params, Trace};
     use jar_sim::{CrashAt, CrashStore};
     use parity_scale_codec::Encode;
 
@@ -432,15 +153,19 @@ mod tests {
         };
         let hardware = LocalHardware::new(store, Signer::without_keys(), sink, Box::new(|| false));
         let engine = jar_pvm::engine(jar_pvm::EngineKind::Auto).expect("an engine");
-        let kernel = Kernel::open(Arc::new(hardware), &genesis, engine).expect("a chain");
+        let hardware = Arc::new(hardware);
+        let dir = tempfile::tempdir().expect("a directory");
+        let guard = Guard::new(dir.path(), hardware.clone(), false, false, 0).expect("a guard");
+        let kernel = Kernel::open(hardware, &genesis, engine).expect("a chain");
         let schedule = Schedule {
             genesis_time_ms: 0,
             slot_ms: 1000,
             builds: true,
         };
+        let driver = driver(&kernel, schedule, SyncMode::Full, 0).expect("a driver");
         let metrics = Metrics::new("test", "jar-dev").expect("good names");
         let shared = Arc::new(Shared::new(metrics));
-        KernelThread::start(kernel, schedule, shared).expect("a thread")
+        KernelThread::start((kernel, driver, guard), shared, inbox()).expect("a thread")
     }
 
     #[tokio::test]

@@ -8,8 +8,9 @@ use tracing_subscriber::filter::LevelFilter;
 
 use crate::cli::LogFormat;
 
-/// Targets of the RPC library.
-const RPC_LIBRARY: &str = "jsonrpsee_server";
+/// Libraries that warn of what clients and peers do wrong, which those are told or pay for, and
+/// the metrics count.
+const LIBRARIES: [&str; 2] = ["jsonrpsee_server", "libp2p"];
 
 /// The filter of a setting. A bare word is a level: as a target it would silence all others.
 fn parse(filter: &str) -> anyhow::Result<EnvFilter> {
@@ -30,9 +31,11 @@ fn parse(filter: &str) -> anyhow::Result<EnvFilter> {
 /// Starts logging to standard error.
 pub fn start(format: LogFormat, filter: &str) -> anyhow::Result<()> {
     let mut layers = parse(filter)?;
-    if !filter.contains(RPC_LIBRARY) {
-        // It warns of what clients do wrong, which they are told, and the metrics count.
-        layers = layers.add_directive(format!("{RPC_LIBRARY}=error").parse()?);
+    for library in LIBRARIES
+        .iter()
+        .filter(|library| !filter.contains(**library))
+    {
+        layers = layers.add_directive(format!("{library}=error").parse()?);
     }
     let builder = tracing_subscriber::fmt()
         .with_env_filter(layers)

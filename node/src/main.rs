@@ -4,16 +4,22 @@ mod cli;
 mod clock;
 mod commands;
 mod config;
+mod inbox;
 mod kernel_thread;
 mod keys;
 mod logs;
 mod metrics;
+mod network;
 mod output;
 mod pages;
+mod progress;
 mod run;
 mod service;
+mod shared;
+mod signing;
 mod spec;
 mod tracker;
+mod worker;
 
 use std::process::ExitCode;
 

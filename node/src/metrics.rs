@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use jar_driver::{Progress, Stage};
 use jar_kernel::Refusal;
 use jar_rpc::ErrorKind;
 use prometheus::{
@@ -43,6 +44,14 @@ pub struct Metrics {
     pub build_seconds: Histogram,
     /// Builds that came to nothing, by reason.
     builds_failed: IntCounterVec,
+    /// Time to import a block of another node.
+    pub import_seconds: Histogram,
+    /// Blocks from the last finalized one to the head.
+    pub finality_lag: IntGauge,
+    /// 1 when this node signs with the keys it holds.
+    pub signing: IntGauge,
+    /// The network's.
+    pub network: NetworkMetrics,
     /// Events accepted.
     pub accepted: IntCounter,
     /// Events refused, by reason.
@@ -96,6 +105,22 @@ impl Metrics {
                 "Builds that came to nothing",
                 &["reason"],
             )?,
+            import_seconds: histogram(
+                &registry,
+                "jar_block_import_seconds",
+                "Time to run and commit a block of another node",
+            )?,
+            finality_lag: gauge(
+                &registry,
+                "jar_finality_lag_blocks",
+                "Blocks from the last finalized one to the head",
+            )?,
+            signing: gauge(
+                &registry,
+                "jar_signing",
+                "1 when this node signs with the keys it holds",
+            )?,
+            network: NetworkMetrics::new(&registry)?,
             accepted: counter(&registry, "jar_events_accepted_total", "Events accepted")?,
             refused: counters(
                 &registry,
@@ -196,6 +221,98 @@ impl Metrics {
         TextEncoder::new()
             .encode_to_string(&self.registry.gather())
             .unwrap_or_else(|error| format!("# {error}\n"))
+    }
+}
+
+/// Metrics of the network.
+#[derive(Debug)]
+pub struct NetworkMetrics {
+    /// Connected peers.
+    pub peers: IntGauge,
+    /// Commands dropped because the network's queue was full.
+    pub commands_dropped: IntCounter,
+    gossip: IntCounterVec,
+    published: IntCounterVec,
+    refused: IntCounterVec,
+    banned: IntCounterVec,
+    syncing: IntGauge,
+    target: IntGauge,
+    records: IntGauge,
+}
+
+impl NetworkMetrics {
+    fn new(registry: &Registry) -> Result<NetworkMetrics, prometheus::Error> {
+        Ok(NetworkMetrics {
+            peers: gauge(registry, "jar_peers", "Connected peers")?,
+            commands_dropped: counter(
+                registry,
+                "jar_network_commands_dropped_total",
+                "Commands dropped because the network's queue was full",
+            )?,
+            gossip: counters(
+                registry,
+                "jar_gossip_messages_total",
+                "Gossip messages of peers, by what was made of them",
+                &["kind", "verdict"],
+            )?,
+            published: counters(
+                registry,
+                "jar_gossip_published_total",
+                "Gossip messages of this node",
+                &["kind"],
+            )?,
+            refused: counters(
+                registry,
+                "jar_connections_refused_total",
+                "Incoming connections that came to nothing",
+                &["reason"],
+            )?,
+            banned: counters(
+                registry,
+                "jar_peers_banned_total",
+                "Peers banned",
+                &["reason"],
+            )?,
+            syncing: gauge(registry, "jar_syncing", "1 while the node is behind")?,
+            target: gauge(
+                registry,
+                "jar_sync_target_height",
+                "Height of the best block that a peer claims",
+            )?,
+            records: gauge(
+                registry,
+                "jar_sync_records",
+                "State records fetched by this process",
+            )?,
+        })
+    }
+
+    /// Counts a peer's gossip message.
+    pub fn gossip(&self, kind: &str, verdict: &str) {
+        self.gossip.with_label_values(&[kind, verdict]).inc();
+    }
+
+    /// Counts a gossip message of this node.
+    pub fn published(&self, kind: &str) {
+        self.published.with_label_values(&[kind]).inc();
+    }
+
+    /// Counts an incoming connection that came to nothing.
+    pub fn refused(&self, reason: &str) {
+        self.refused.with_label_values(&[reason]).inc();
+    }
+
+    /// Counts a ban.
+    pub fn banned(&self, reason: &str) {
+        self.banned.with_label_values(&[reason]).inc();
+    }
+
+    /// Shows how far a sync has come.
+    pub fn progress(&self, progress: &Progress) {
+        let is_syncing = progress.stage != Stage::Following;
+        self.syncing.set(i64::from(is_syncing));
+        self.target.set(signed(progress.target));
+        self.records.set(signed(progress.records));
     }
 }
 

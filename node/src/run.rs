@@ -1,11 +1,12 @@
 //! Running the node: its parts wired together.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
+use jar_cap::image::Role;
 use jar_driver::Schedule;
 use jar_kernel::local::LocalHardware;
 use jar_kernel::signer::Signer;
@@ -18,22 +19,23 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+use crate::clock::now_ms;
 use crate::config::Settings;
-use crate::kernel_thread::{Ended, KernelThread, Shared};
+use crate::inbox::Inbox;
+use crate::kernel_thread::{Ended, KernelThread};
 use crate::metrics::Metrics;
+use crate::network::{self, Bootnode, Network, Options};
 use crate::service::Node;
+use crate::shared::Shared;
+use crate::signing::Guard;
 use crate::spec::{Spec, built_in_names};
-use crate::{keys, pages};
+use crate::{inbox, keys, pages, worker};
 
 /// How long stopping may take before the process ends regardless.
 const STOP_MAX: Duration = Duration::from_millis(4500);
 
 /// Runs the node until it is told to stop.
 pub fn run(settings: &Settings) -> anyhow::Result<()> {
-    ensure!(
-        settings.p2p_listen.is_none(),
-        "--p2p-listen: not supported yet; this node has no network"
-    );
     let kind = settings.engine_kind()?;
     let engine = jar_pvm::engine(kind).context("--engine")?;
     if kind == EngineKind::Auto && engine.name() == "interpreter" {
@@ -48,11 +50,13 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
     let spec = Spec::load(chain)?;
     let seeds = dev_seeds(settings, &spec)?;
     let data_dir = data_dir(settings, &spec)?;
+    let network = network_options(settings, &spec)?;
     let store: Arc<dyn Store> = Arc::new(RocksStore::open(
         &data_dir,
         &jar_storage::Options::default(),
     )?);
     let signs = !seeds.is_empty();
+    let held_a_chain = store.head()?.is_some();
     let signer = Signer::new(seeds, store.as_ref())?;
     let metrics = Metrics::new(engine.name(), &spec.file.chain_id)?;
     let shared = Arc::new(Shared::new(metrics));
@@ -62,13 +66,31 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
         let should_stop = Box::new(move || stops.should_stop());
         Arc::new(LocalHardware::new(store, signer, sink, should_stop))
     };
+    let first_slot = now_ms()
+        .saturating_sub(spec.genesis.time_ms)
+        .div_ceil(spec.genesis.slot_ms);
+    let guard = Guard::new(
+        &data_dir,
+        hardware.clone(),
+        held_a_chain,
+        settings.signing_after_restore,
+        first_slot,
+    )?;
     let kernel = Kernel::open(hardware, &spec.genesis, engine)
         .with_context(|| format!("data directory {}", data_dir.display()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("node")
         .build()?;
-    let outcome = runtime.block_on(serve(settings, &spec, kernel, shared, signs));
+    let parts = Parts {
+        kernel,
+        guard,
+        shared,
+        signs,
+        network,
+        data_dir,
+    };
+    let outcome = runtime.block_on(serve(settings, &spec, parts));
     // Reads that still run are not waited for: the store is only read.
     runtime.shutdown_timeout(Duration::from_millis(200));
     outcome
@@ -101,6 +123,34 @@ fn data_dir(settings: &Settings, spec: &Spec) -> anyhow::Result<PathBuf> {
     Ok(home.join("jar").join(&spec.file.chain_id))
 }
 
+/// The network asked for, if any; its genesis is filled in once the chain is open.
+fn network_options(settings: &Settings, spec: &Spec) -> anyhow::Result<Option<Options>> {
+    let mut listen = Vec::new();
+    for text in &settings.p2p_listen {
+        listen.extend(network::listen_addresses(text).context("--p2p-listen")?);
+    }
+    let external = settings.p2p_external.iter();
+    let external: Result<Vec<_>, _> = external.map(|text| network::parse_address(text)).collect();
+    let named = settings.bootnodes.iter().chain(&spec.file.bootnodes);
+    let bootnodes: Result<Vec<Bootnode>, _> = named.map(|text| text.parse()).collect();
+    let options = Options {
+        chain_id: spec.file.chain_id.clone(),
+        genesis: [0; 32],
+        slot: Duration::from_millis(spec.genesis.slot_ms),
+        // Nobody else is there to be found on the loopback interface.
+        mdns: !settings.no_mdns
+            && !settings.bootnodes_only
+            && listen.iter().any(network::is_reachable),
+        bootnodes_only: settings.bootnodes_only,
+        listen,
+        external: external.context("--p2p-external")?,
+        bootnodes: bootnodes.context("--bootnodes")?,
+        peers_max: settings.peers_max.max(1),
+    };
+    // A node to start from is dialled even if this one cannot be.
+    Ok((!options.listen.is_empty() || !options.bootnodes.is_empty()).then_some(options))
+}
+
 fn limits(settings: &Settings) -> Limits {
     Limits {
         request_bytes: settings.rpc_max_request_bytes,
@@ -112,13 +162,60 @@ fn limits(settings: &Settings) -> Limits {
     }
 }
 
-async fn serve(
-    settings: &Settings,
-    spec: &Spec,
+/// What the node is made of before it serves.
+struct Parts {
     kernel: Kernel<LocalHardware>,
+    guard: Guard,
     shared: Arc<Shared>,
     signs: bool,
-) -> anyhow::Result<()> {
+    network: Option<Options>,
+    data_dir: PathBuf,
+}
+
+/// Starts the network, if there is one: the kernel's thread need not run for that.
+async fn start_network(
+    options: Option<Options>,
+    kernel: &Kernel<LocalHardware>,
+    data_dir: &Path,
+    inbox: &Inbox,
+    shared: &Arc<Shared>,
+) -> anyhow::Result<Option<Network>> {
+    let Some(mut options) = options else {
+        return Ok(None);
+    };
+    let chain = kernel.chain();
+    options.genesis = chain.genesis_hash();
+    let endpoints = dispatch_endpoints(kernel)?;
+    let (commands, queue) = network::commands();
+    shared.connect(commands);
+    let parts = network::Parts {
+        commands: queue,
+        inbox: inbox.clone(),
+        store: chain.store().clone(),
+        shared: shared.clone(),
+    };
+    let network = Network::start(options, data_dir, chain.params(), &endpoints, parts).await?;
+    info!(target: "node", peer_id = network.peer_id, "network");
+    Ok(Some(network))
+}
+
+/// The chain's Dispatch endpoints, as of the head.
+fn dispatch_endpoints(kernel: &Kernel<LocalHardware>) -> anyhow::Result<Vec<u8>> {
+    let image = kernel.chain().image(kernel.head())?;
+    let endpoints = image.endpoints.iter();
+    let dispatch = endpoints.filter(|(_, endpoint)| matches!(endpoint.role, Role::Dispatch));
+    Ok(dispatch.map(|(index, _)| *index).collect())
+}
+
+async fn serve(settings: &Settings, spec: &Spec, parts: Parts) -> anyhow::Result<()> {
+    let Parts {
+        kernel,
+        guard,
+        shared,
+        signs,
+        network,
+        data_dir,
+    } = parts;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let chain = kernel.chain().clone();
@@ -131,8 +228,13 @@ async fn serve(
     };
     // A node that cannot serve builds no block.
     let listeners = Listeners::bind(settings).await?;
-    let (thread, mut ended) = KernelThread::start(kernel, schedule, shared.clone())?;
-    let node = Arc::new(Node::new(chain, thread, shared, spec, signs));
+    let (inbox, queue) = inbox::inbox();
+    let peers_min = usize::from(network.as_ref().is_some_and(|o| !o.bootnodes.is_empty()));
+    let driver = worker::driver(&kernel, schedule, settings.sync, peers_min)?;
+    let network = start_network(network, &kernel, &data_dir, &inbox, &shared).await?;
+    let (thread, mut ended) =
+        KernelThread::start((kernel, driver, guard), shared.clone(), (inbox, queue))?;
+    let node = Arc::new(Node::new(chain, thread, shared, network, spec, signs));
     let (stop_pages, pages_stopped) = watch::channel(false);
     let started = listeners.serve(settings, &node, pages_stopped).await;
     let server = match started {

@@ -4,14 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jar_cap::Hash;
+use jar_driver::Stage;
 use jar_kernel::block::Event;
 use jar_kernel::{Accepted, Chain};
 use jar_rpc::RpcError;
 use jar_rpc::backend::{Backend, BoxFuture, Published, SpecNames, Tracked};
-use jar_rpc::types::{Fixed, Health, Number, Version};
+use jar_rpc::types::{Fixed, Health, Number, Peer, Syncing, Version};
 use tokio::sync::watch;
 
-use crate::kernel_thread::{KernelThread, Shared};
+use crate::kernel_thread::KernelThread;
+use crate::network::{Network, PeerInfo};
+use crate::shared::Shared;
 use crate::spec::Spec;
 
 /// Slots without a block after which a chain stands still.
@@ -25,6 +28,7 @@ pub struct Node {
     chain: Arc<Chain>,
     kernel: KernelThread,
     shared: Arc<Shared>,
+    network: Option<Network>,
     names: SpecNames,
     signs: bool,
 }
@@ -35,6 +39,7 @@ impl Node {
         chain: Arc<Chain>,
         kernel: KernelThread,
         shared: Arc<Shared>,
+        network: Option<Network>,
         spec: &Spec,
         signs: bool,
     ) -> Self {
@@ -42,6 +47,7 @@ impl Node {
             chain,
             kernel,
             shared,
+            network,
             names: SpecNames {
                 name: spec.file.name.clone(),
                 chain_id: spec.file.chain_id.clone(),
@@ -69,6 +75,16 @@ impl Node {
         if self.shared.is_stopping() {
             return Some(("stopping", "the node is stopping".into()));
         }
+        let progress = self.shared.standing().map(|standing| standing.progress);
+        if let Some(progress) = progress.filter(|progress| progress.stage != Stage::Following) {
+            let reason = format!(
+                "at height {} of {}: {}",
+                progress.height,
+                progress.target,
+                stage_name(progress.stage)
+            );
+            return Some(("syncing", reason));
+        }
         if head_age_ms > self.stalled_ms() {
             let why = if !self.signs {
                 ": this node signs for no validator"
@@ -81,6 +97,15 @@ impl Node {
             return Some(("stalled", reason));
         }
         (height == 0).then(|| ("starting", "no block yet".into()))
+    }
+}
+
+/// A stage as RPC names it.
+fn stage_name(stage: Stage) -> &'static str {
+    match stage {
+        Stage::Following => "following",
+        Stage::Blocks => "blocks",
+        Stage::State => "state",
     }
 }
 
@@ -124,6 +149,42 @@ impl Backend for Node {
             finalized_height: Number(finalized_height),
             head_age_ms: Number(head_age_ms),
             pending: Number(u64::try_from(self.shared.metrics.pending.get()).unwrap_or(0)),
+        }
+    }
+
+    fn peers(&self) -> Option<Vec<Peer>> {
+        let infos = self.network.as_ref()?.peers.borrow().clone();
+        let standing = self.shared.standing();
+        let known = standing.map(|standing| standing.peers).unwrap_or_default();
+        let peer = |info: &PeerInfo| {
+            let known = known.iter().find(|peer| peer.id == info.id);
+            let status = known.and_then(|peer| peer.status);
+            let millis = |latency: Duration| Number(latency.as_millis() as u64);
+            Peer {
+                peer_id: info.peer_id.clone(),
+                address: info.address.clone(),
+                outbound: info.is_outbound,
+                agent: info.agent.clone(),
+                latency_ms: info.latency.map(millis),
+                height: status.map(|status| Number(status.head.height)),
+                finalized_height: status.map(|status| Number(status.finalized.height)),
+                gossip_score: info.score as i64,
+                badness: Number(known.map_or(0, |peer| peer.badness)),
+            }
+        };
+        Some(infos.iter().map(peer).collect())
+    }
+
+    fn syncing(&self) -> Syncing {
+        let height = self.kernel.published().borrow().head.header.height;
+        let progress = self.shared.standing().map(|standing| standing.progress);
+        let stage = progress.map_or(Stage::Following, |progress| progress.stage);
+        let target = progress.map_or(height, |progress| progress.target);
+        Syncing {
+            syncing: stage != Stage::Following,
+            stage: stage_name(stage).into(),
+            height: Number(height),
+            highest: Number(target.max(height)),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use crate::network::Bootnode;
 use anyhow::{Context, bail, ensure};
 use jar_cap::image::Image;
 use jar_kernel::{Genesis, Params};
@@ -104,10 +105,9 @@ impl Spec {
     /// A spec of its parts, if they fit together.
     pub fn check(file: SpecFile, image: Vec<u8>) -> anyhow::Result<Spec> {
         check_chain_id(&file.chain_id)?;
-        ensure!(
-            file.bootnodes.is_empty(),
-            "bootnodes: not supported yet; leave the list empty"
-        );
+        for bootnode in &file.bootnodes {
+            bootnode.parse::<Bootnode>().context("bootnodes")?;
+        }
         let slot_ms = file.slot_ms.0;
         ensure!(
             slot_ms >= SLOT_MS_MIN,
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn each_mistake_is_named() {
-        assert!(refusal(|file, _| file.bootnodes.push("x".into())).contains("not supported yet"));
+        assert!(refusal(|file, _| file.bootnodes.push("x".into())).contains("not a multiaddr"));
         assert!(refusal(|file, _| file.image_id = Fixed([0; 32])).contains("image_id"));
         assert!(refusal(|file, _| file.slot_ms = Number(0)).contains("slot_ms"));
         assert!(refusal(|file, _| file.chain_id = "A b".into()).contains("chain_id"));

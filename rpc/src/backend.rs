@@ -11,7 +11,7 @@ use jar_kernel::{Accepted, Chain, State};
 use tokio::sync::watch;
 
 use crate::errors::RpcError;
-use crate::types::{Health, Version};
+use crate::types::{Health, Peer, Syncing, Version};
 
 /// What the node last published of its chain.
 #[derive(Clone, Debug)]
@@ -71,6 +71,12 @@ pub trait Backend: Send + Sync + 'static {
 
     /// How the node is.
     fn health(&self) -> Health;
+
+    /// The node's peers; `None` when it has no network.
+    fn peers(&self) -> Option<Vec<Peer>>;
+
+    /// Whether the node is behind its peers.
+    fn syncing(&self) -> Syncing;
 
     /// What runs.
     fn version(&self) -> Version;

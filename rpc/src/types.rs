@@ -645,7 +645,7 @@ pub struct EventStatus {
 pub struct Health {
     /// Whether the node makes progress.
     pub healthy: bool,
-    /// `ok`, `starting`, `stalled` or `stopping`.
+    /// `ok`, `starting`, `syncing`, `stalled` or `stopping`.
     pub status: String,
     /// What is wrong, if anything.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -673,11 +673,41 @@ pub struct Version {
     pub engine: String,
 }
 
+/// A peer, in the answer of `system_peers`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// Its name on the network.
+    pub peer_id: String,
+    /// Where it is, as a multiaddr.
+    pub address: String,
+    /// Whether this node dialled it.
+    pub outbound: bool,
+    /// The software it says it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    /// Time of a ping's way there and back, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_ms: Option<Number>,
+    /// Height of the head it last told of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub height: Option<Number>,
+    /// Height of the finalized block it last told of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finalized_height: Option<Number>,
+    /// What gossip makes of it: below -40 it is banned.
+    pub gossip_score: i64,
+    /// How badly it behaved of late: 0 is good, 100 bans.
+    pub badness: Number,
+}
+
 /// Answer of `system_syncing`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Syncing {
     /// Whether the node is behind its peers.
     pub syncing: bool,
+    /// `following`, `blocks` while blocks are fetched, or `state` while the state of a finalized
+    /// block is.
+    pub stage: String,
     /// Height of the head.
     pub height: Number,
     /// The highest block heard of.

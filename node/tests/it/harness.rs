@@ -70,6 +70,10 @@ impl Chain {
 
     /// The same with more flags of `chain-spec new`.
     pub fn with(flags: &[&str]) -> Chain {
+        Chain::of_pace(SLOT_MS, flags)
+    }
+
+    fn of_pace(slot_ms: u64, flags: &[&str]) -> Chain {
         let chain = Chain {
             dir: tempfile::tempdir().expect("a directory"),
         };
@@ -97,6 +101,30 @@ impl Chain {
         self.start_with(data, &["--dev-key", "alice"])
     }
 
+    /// A running node on the network, perhaps with a validator's key, that starts from others.
+    pub fn start_peer(&self, data: &str, key: Option<&str>, others: &[&Node]) -> Node {
+        self.start_peer_with(data, key, others, &[])
+    }
+
+    /// The same with more flags.
+    pub fn start_peer_with(
+        &self,
+        data: &str,
+        key: Option<&str>,
+        others: &[&Node],
+        more: &[&str],
+    ) -> Node {
+        let mut flags = vec!["--p2p-listen", "/ip4/127.0.0.1/tcp/0"];
+        flags.extend(key.iter().flat_map(|key| ["--dev-key", key]));
+        for other in others {
+            flags.extend(["--bootnodes", other.p2p()]);
+        }
+        flags.extend(more);
+        let mut node = self.start_with(data, &flags);
+        node.find_p2p();
+        node
+    }
+
     pub fn start_with(&self, data: &str, flags: &[&str]) -> Node {
         let (spec, data) = (self.spec(), self.path(data));
         let mut arguments = vec!["--chain", &spec, "--data-dir", &data];
@@ -119,6 +147,7 @@ pub struct Node {
     seen: Vec<String>,
     rpc: SocketAddr,
     metrics: SocketAddr,
+    p2p: String,
 }
 
 impl Node {
@@ -144,6 +173,7 @@ impl Node {
             seen: Vec::new(),
             rpc: unknown,
             metrics: unknown,
+            p2p: String::new(),
         };
         let address = |line: &Value| {
             let text = line["address"].as_str().expect("an address");
@@ -169,6 +199,22 @@ impl Node {
                 return line;
             }
         }
+    }
+
+    /// Looks for the address that other nodes reach this one at.
+    fn find_p2p(&mut self) {
+        const MESSAGE: &str = "listening for other nodes";
+        let parsed = |line: &String| serde_json::from_str::<Value>(line).ok();
+        let seen = self.seen.iter().filter_map(parsed);
+        let seen = seen.into_iter().find(|line| line["message"] == MESSAGE);
+        let line = seen.unwrap_or_else(|| self.logged(MESSAGE));
+        let text = |name: &str| line[name].as_str().expect("a text").to_owned();
+        self.p2p = format!("{}/p2p/{}", text("address"), text("peer_id"));
+    }
+
+    /// The address that other nodes reach this one at.
+    pub fn p2p(&self) -> &str {
+        &self.p2p
     }
 
     /// URL of the RPC server.

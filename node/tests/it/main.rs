@@ -3,6 +3,7 @@
 mod bad_input;
 mod crash;
 mod harness;
+mod network;
 mod offline;
 mod process;
 mod simulation;

@@ -54,7 +54,9 @@ fn what_is_not_there_says_so() {
         arguments.extend(flags);
         failure_of(&arguments)
     };
-    assert!(refused(&["--p2p-listen", "/ip4/0.0.0.0/tcp/0"]).contains("not supported yet"));
+    assert!(refused(&["--p2p-listen", "/ip4/0.0.0.0/udp/0"]).contains("--p2p-listen"));
+    assert!(refused(&["--bootnodes", "elsewhere"]).contains("--bootnodes"));
+    assert!(refused(&["--sync", "fast"]).contains("full, state"));
     assert!(refused(&["--engine", "steam"]).contains("steam"));
     assert!(refused(&["--dev-key", "no such name"]).contains("--dev-key"));
     assert!(refused(&["--metrics-listen", "on"]).contains("off"));

@@ -2,9 +2,8 @@
 
 use jsonrpsee::core::RpcResult;
 use jsonrpsee::proc_macros::rpc;
-use serde_json::Value;
 
-use crate::types::{Health, Syncing, Version};
+use crate::types::{Health, Peer, Syncing, Version};
 
 /// The node itself.
 #[rpc(server, client, namespace = "system")]
@@ -17,9 +16,9 @@ pub trait SystemApi {
     #[method(name = "version")]
     async fn version(&self) -> RpcResult<Version>;
 
-    /// The node's peers: not supported yet.
+    /// The node's peers; none without a network.
     #[method(name = "peers")]
-    async fn peers(&self) -> RpcResult<Value>;
+    async fn peers(&self) -> RpcResult<Vec<Peer>>;
 
     /// Whether the node is behind its peers; a node without a network never is.
     #[method(name = "syncing")]

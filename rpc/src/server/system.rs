@@ -1,12 +1,10 @@
 //! The `system` namespace.
 
 use jsonrpsee::core::{RpcResult, async_trait};
-use serde_json::Value;
 
 use super::Service;
 use crate::api::SystemApiServer;
-use crate::errors::{ErrorKind, RpcError};
-use crate::types::{Health, Number, Syncing, Version};
+use crate::types::{Health, Peer, Syncing, Version};
 
 #[async_trait]
 impl SystemApiServer for Service {
@@ -18,17 +16,12 @@ impl SystemApiServer for Service {
         Ok(self.0.backend.version())
     }
 
-    async fn peers(&self) -> RpcResult<Value> {
-        Err(RpcError::about(ErrorKind::NotSupported, "this node has no network").into())
+    async fn peers(&self) -> RpcResult<Vec<Peer>> {
+        Ok(self.0.backend.peers().unwrap_or_default())
     }
 
     async fn syncing(&self) -> RpcResult<Syncing> {
-        let height = Number(self.0.now().head.header.height);
-        Ok(Syncing {
-            syncing: false,
-            height,
-            highest: height,
-        })
+        Ok(self.0.backend.syncing())
     }
 
     async fn metrics(&self) -> RpcResult<String> {

@@ -18,7 +18,7 @@ use super::*;
 use crate::backend::{BoxFuture, Published, SpecNames, Tracked};
 use crate::errors::{ErrorKind, RpcError};
 use crate::methods::METHODS;
-use crate::types::{Fixed, Health, Number, Version};
+use crate::types::{Fixed, Health, Number, Peer, Syncing, Version};
 
 /// The counter chain, which anybody may build.
 struct Counter {
@@ -130,6 +130,19 @@ impl Backend for Counter {
             name: "test".into(),
             version: "0".into(),
             engine: self.chain.engine_name().into(),
+        }
+    }
+
+    fn peers(&self) -> Option<Vec<Peer>> {
+        None
+    }
+
+    fn syncing(&self) -> Syncing {
+        Syncing {
+            syncing: false,
+            stage: "following".into(),
+            height: Number(0),
+            highest: Number(0),
         }
     }
 

@@ -1,0 +1,405 @@
+//! Whether this node may sign: not with a data directory that was restored, nor with a key that
+//! another node signs with.
+//!
+//! Watermarks keep a node from signing twice only as long as they are its newest. A copy of a
+//! data directory, put back later, holds old ones. It is told in two ways:
+//!
+//! - A marker in the directory names its own file: inode and time of creation, which copying
+//!   tools don't carry over. After a copy they differ. A restored snapshot of a whole disk keeps
+//!   them, hence the second way.
+//! - Blocks of others hold seals and votes of this node's own keys that its watermarks know
+//!   nothing of.
+//!
+//! Signing then is off until the operator confirms (`--signing-after-restore`), or until two
+//! finalizations were seen that were made after this process started: by then what the key
+//! signed before is on the chain, and the watermarks are raised to that. A seal or vote that
+//! was made after this process started is another node's with the same key: signing is off
+//! until the operator has seen to it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use anyhow::Context;
+use jar_kernel::block::{Attestation, Block, PublicKey, Scope};
+use jar_kernel::local::LocalHardware;
+use jar_kernel::{Hardware, Watermark};
+use jar_rpc::to_hex;
+use tracing::{info, warn};
+
+/// Name of the marker in the data directory.
+const MARKER: &str = "instance";
+/// Finalizations after which a restored node signs again.
+const FINALIZATIONS: u8 = 2;
+
+/// Whether signing is on, and if not, until when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    On,
+    /// Off until so many finalizations more were seen.
+    Restored(u8),
+    /// Off until the operator has seen to it.
+    Shared,
+}
+
+/// What decides whether this node may sign.
+#[derive(Debug)]
+pub struct Guard {
+    hardware: Arc<LocalHardware>,
+    keys: BTreeSet<PublicKey>,
+    state: State,
+    /// The first slot that begins after this process started.
+    first_slot: u64,
+    marker: PathBuf,
+}
+
+/// What tells a file from a copy of it: inode and time of creation. Where the file system knows
+/// no such time, copies are told by their inodes alone.
+fn identity(path: &Path) -> std::io::Result<String> {
+    let metadata = fs::metadata(path)?;
+    let created = metadata.created().ok();
+    let created = created.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    let nanos = created.map_or(0, |time| time.as_nanos());
+    Ok(format!("{} {nanos}\n", metadata.ino()))
+}
+
+/// Whether the marker names itself; `None` when there is none.
+fn is_at_home(marker: &Path) -> std::io::Result<Option<bool>> {
+    match fs::read_to_string(marker) {
+        Ok(text) => Ok(Some(text == identity(marker)?)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == ErrorKind::InvalidData => Ok(Some(false)),
+        Err(error) => Err(error),
+    }
+}
+
+fn write_marker(marker: &Path) -> std::io::Result<()> {
+    let file = fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(marker)?;
+    // Written in place: another file would have another inode.
+    fs::write(marker, identity(marker)?)?;
+    file.sync_all()
+}
+
+impl Guard {
+    /// The guard of a data directory, which held a chain before or not. `is_confirmed` is the
+    /// operator's word that the directory's watermarks are the newest.
+    pub fn new(
+        data_dir: &Path,
+        hardware: Arc<LocalHardware>,
+        held_a_chain: bool,
+        is_confirmed: bool,
+        first_slot: u64,
+    ) -> anyhow::Result<Guard> {
+        let marker = data_dir.join(MARKER);
+        let in_marker = || format!("marker {}", marker.display());
+        let is_restored =
+            held_a_chain && is_at_home(&marker).with_context(in_marker)? != Some(true);
+        let keys: BTreeSet<PublicKey> = hardware.signer().keys().copied().collect();
+        let state = match is_restored && !is_confirmed && !keys.is_empty() {
+            true => State::Restored(FINALIZATIONS),
+            false => State::On,
+        };
+        if state == State::On {
+            write_marker(&marker).with_context(in_marker)?;
+        } else {
+            warn!(target: "signing", "the data directory is a copy: signing is off until two finalizations were seen, or until the node is started once with --signing-after-restore");
+        }
+        hardware.signer().enable(state == State::On);
+        Ok(Guard {
+            hardware,
+            keys,
+            state,
+            first_slot,
+            marker,
+        })
+    }
+
+    /// Whether this node signs.
+    pub fn is_on(&self) -> bool {
+        self.state == State::On
+    }
+
+    /// Looks for signatures of this node's keys in a block that another node gave it.
+    pub fn imported(&mut self, block: &Block) -> anyhow::Result<()> {
+        if self.keys.is_empty() {
+            return Ok(());
+        }
+        let slot = block.header.slot;
+        let events = block.body.groups.iter().flat_map(|(_, events)| events);
+        let votes = events.flat_map(|event| &event.attestations);
+        for attestation in block.body.attestations.iter().chain(votes) {
+            if let Some(seen) = self.unknown(attestation, slot) {
+                self.raise(&attestation.key, &seen)?;
+                self.found(&attestation.key, slot);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lifts a key's watermark, on disk as well.
+    fn raise(&self, key: &PublicKey, seen: &Watermark) -> anyhow::Result<()> {
+        let raised = self.hardware.signer().raise(key, seen)?;
+        self.hardware.store().raise_watermarks(&[(*key, raised)])?;
+        Ok(())
+    }
+
+    /// What a signature says of a key of this node's, if its watermark does not know of it.
+    fn unknown(&self, attestation: &Attestation, slot: u64) -> Option<Watermark> {
+        if !self.keys.contains(&attestation.key) {
+            return None;
+        }
+        let known = self.hardware.signer().watermark(&attestation.key)?;
+        let (is_unknown, seen) = match attestation.scope {
+            Scope::Direct => return None,
+            // The block was not in the store: a seal of the last slot is another's, too.
+            Scope::Seal => (
+                known.seal_slot.is_none_or(|last| slot >= last),
+                Watermark {
+                    seal_slot: Some(slot),
+                    vote: None,
+                },
+            ),
+            Scope::Vote { source, target } => (
+                known.vote.is_none_or(|(_, last)| target > last),
+                Watermark {
+                    seal_slot: None,
+                    vote: Some((source, target)),
+                },
+            ),
+        };
+        is_unknown.then_some(seen)
+    }
+
+    fn found(&mut self, key: &PublicKey, slot: u64) {
+        let key = to_hex(key);
+        if slot >= self.first_slot {
+            if self.state != State::Shared {
+                warn!(target: "signing", key, slot, "another node signs with this node's key: signing is off; stop one of them, then start this one again");
+            }
+            self.state = State::Shared;
+        } else if self.state == State::On {
+            warn!(target: "signing", key, slot, "the key signed what this node's watermarks do not know of: signing is off until two finalizations were seen, or until the node is started once with --signing-after-restore");
+            self.state = State::Restored(FINALIZATIONS);
+        }
+        self.hardware.signer().enable(false);
+    }
+
+    /// A block of this slot finalized another: the head is at one height, the last finalized
+    /// block at the other.
+    pub fn finalized(&mut self, slot: u64, (head, finalized): (u64, u64)) -> anyhow::Result<()> {
+        let State::Restored(left) = self.state else {
+            return Ok(());
+        };
+        if slot < self.first_slot {
+            return Ok(());
+        }
+        if left > 1 {
+            self.state = State::Restored(left - 1);
+            return Ok(());
+        }
+        // Whatever the key voted for before, it votes for what comes after.
+        let floor = Watermark {
+            seal_slot: Some(slot),
+            vote: Some((finalized, head)),
+        };
+        for key in &self.keys {
+            self.raise(key, &floor)?;
+        }
+        write_marker(&self.marker).context("marker")?;
+        self.state = State::On;
+        self.hardware.signer().enable(true);
+        info!(target: "signing", "two finalizations were seen: signing is on");
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jar_kernel::SignRequest;
+    use jar_kernel::block::{Body, Event, Header};
+    use jar_kernel::memory::MemoryChainStore;
+    use jar_kernel::signer::Signer;
+
+    use super::*;
+
+    const FIRST_SLOT: u64 = 100;
+
+    struct Rig {
+        dir: tempfile::TempDir,
+        hardware: Arc<LocalHardware>,
+        key: PublicKey,
+    }
+
+    impl Rig {
+        fn new() -> Rig {
+            let store = Arc::new(MemoryChainStore::new());
+            let signer = Signer::new([[7; 32]], &*store).expect("a signer");
+            let (sink, stop) = (Box::new(|_| {}), Box::new(|| false));
+            let key = *signer.keys().next().expect("a key");
+            Rig {
+                dir: tempfile::tempdir().expect("a directory"),
+                key,
+                hardware: Arc::new(LocalHardware::new(store, signer, sink, stop)),
+            }
+        }
+
+        fn guard(&self, held_a_chain: bool, is_confirmed: bool) -> Guard {
+            let dir = self.dir.path();
+            let hardware = self.hardware.clone();
+            let guard = Guard::new(dir, hardware, held_a_chain, is_confirmed, FIRST_SLOT);
+            guard.expect("a guard")
+        }
+
+        /// Puts a copy of the marker in its place, as restoring a directory does.
+        fn restore(&self) {
+            let (marker, copy) = (self.dir.path().join(MARKER), self.dir.path().join("copy"));
+            fs::copy(&marker, &copy).expect("copied");
+            fs::rename(copy, marker).expect("moved");
+        }
+
+        fn may_seal(&self, slot: u64) -> bool {
+            self.hardware.may_sign(&SignRequest {
+                key: self.key,
+                scope: Scope::Seal,
+                slot,
+            })
+        }
+
+        fn block(&self, slot: u64, scope: Scope) -> Block {
+            let attestation = Attestation {
+                key: self.key,
+                scope,
+                blob_hash: [0; 32],
+                signature: [0; 64],
+            };
+            let mut body = Body::default();
+            match scope {
+                Scope::Seal => body.attestations.push(attestation),
+                _ => body.groups.push((
+                    0,
+                    vec![Event {
+                        attestations: vec![attestation],
+                        ..Event::default()
+                    }],
+                )),
+            }
+            Block {
+                header: Header {
+                    genesis: [1; 32],
+                    parent: [2; 32],
+                    height: 3,
+                    slot,
+                    body_root: body.root(),
+                    state_root: [0; 32],
+                    outcome_root: [0; 32],
+                },
+                body,
+            }
+        }
+
+        fn import(&self, guard: &mut Guard, slot: u64, scope: Scope) {
+            let block = self.block(slot, scope);
+            guard.imported(&block).expect("no trouble");
+        }
+
+        fn finalize(&self, guard: &mut Guard, slot: u64) {
+            let finalized = guard.finalized(slot, (slot, slot - 2));
+            finalized.expect("no trouble");
+        }
+    }
+
+    #[test]
+    fn a_directory_at_home_signs() {
+        let rig = Rig::new();
+        assert!(rig.guard(false, false).is_on());
+        assert!(rig.guard(true, false).is_on());
+        assert!(rig.may_seal(1));
+    }
+
+    #[test]
+    fn a_copied_directory_signs_after_two_finalizations() {
+        let rig = Rig::new();
+        rig.guard(false, false);
+        rig.restore();
+        let mut guard = rig.guard(true, false);
+        assert!(!guard.is_on() && !rig.may_seal(200));
+        rig.finalize(&mut guard, FIRST_SLOT - 1);
+        rig.finalize(&mut guard, FIRST_SLOT);
+        assert!(!guard.is_on(), "history does not count");
+        rig.finalize(&mut guard, FIRST_SLOT + 3);
+        assert!(guard.is_on());
+        assert!(!rig.may_seal(FIRST_SLOT + 3) && rig.may_seal(FIRST_SLOT + 4));
+        assert!(rig.guard(true, false).is_on(), "it is at home now");
+    }
+
+    #[test]
+    fn the_operator_may_confirm() {
+        let rig = Rig::new();
+        assert!(!rig.guard(true, false).is_on(), "no marker");
+        assert!(rig.guard(true, true).is_on());
+        assert!(rig.guard(true, false).is_on());
+    }
+
+    #[test]
+    fn own_signatures_on_the_chain_tell_a_restored_disk() {
+        for scope in [
+            Scope::Seal,
+            Scope::Vote {
+                source: 1,
+                target: 9,
+            },
+        ] {
+            let rig = Rig::new();
+            let mut guard = rig.guard(false, false);
+            rig.import(&mut guard, 50, scope);
+            assert!(!guard.is_on() && !rig.may_seal(200));
+            let known = rig.hardware.signer().watermark(&rig.key).expect("held");
+            let stored = rig.hardware.store().watermark(&rig.key).expect("read");
+            assert_eq!(stored, known);
+            rig.finalize(&mut guard, FIRST_SLOT);
+            rig.finalize(&mut guard, FIRST_SLOT + 1);
+            assert!(guard.is_on());
+        }
+    }
+
+    #[test]
+    fn a_key_in_use_elsewhere_is_not_used() {
+        let rig = Rig::new();
+        let mut guard = rig.guard(false, false);
+        rig.import(&mut guard, FIRST_SLOT, Scope::Seal);
+        for slot in FIRST_SLOT..FIRST_SLOT + 5 {
+            rig.finalize(&mut guard, slot);
+        }
+        assert!(!guard.is_on() && !rig.may_seal(1000));
+    }
+
+    #[test]
+    fn what_the_watermark_knows_is_its_own() {
+        let rig = Rig::new();
+        let mut guard = rig.guard(false, false);
+        let own = Watermark {
+            seal_slot: Some(60),
+            vote: Some((3, 9)),
+        };
+        rig.hardware.signer().raise(&rig.key, &own).expect("held");
+        rig.import(&mut guard, 50, Scope::Seal);
+        rig.import(
+            &mut guard,
+            61,
+            Scope::Vote {
+                source: 3,
+                target: 9,
+            },
+        );
+        assert!(guard.is_on());
+        rig.import(&mut guard, 60, Scope::Seal);
+        assert!(!guard.is_on(), "a second seal of the last slot");
+    }
+}
