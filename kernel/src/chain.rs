@@ -500,7 +500,7 @@ impl Chain {
 }
 
 /// A chain Instance by its id.
-fn load_instance(store: &dyn NodeStore, id: Hash) -> Result<Instance, KernelError> {
+pub(crate) fn load_instance(store: &dyn NodeStore, id: Hash) -> Result<Instance, KernelError> {
     match jar_cap::load(store, &RecordId::new(Tag::Instance, id))? {
         Cap::Instance(instance) => Ok(instance),
         other => Err(KernelError::Internal(format!(

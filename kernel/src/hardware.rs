@@ -123,6 +123,10 @@ pub trait Store: NodeStore + Send + Sync + Debug {
     /// after `Ok` they survive a crash. None ever falls. Refused before genesis was committed.
     fn raise_watermarks(&self, raised: &[(PublicKey, Watermark)]) -> Result<(), StoreError>;
 
+    /// Writes records of a state that is fetched from peers, each checked against its id: after
+    /// `Ok` they survive a crash. Refused before genesis was committed.
+    fn write_records(&self, records: &[(RecordId, Vec<u8>)]) -> Result<(), StoreError>;
+
     /// The watermark of a key.
     fn watermark(&self, key: &PublicKey) -> Result<Watermark, StoreError>;
 }

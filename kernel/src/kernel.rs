@@ -1,5 +1,6 @@
 //! The kernel: owner of the head. It accepts events, builds blocks and imports them.
 
+mod adopt;
 mod offchain;
 mod reorg;
 

@@ -222,6 +222,15 @@ impl Store for MemoryChainStore {
         Ok(())
     }
 
+    fn write_records(&self, records: &[(RecordId, Vec<u8>)]) -> Result<(), StoreError> {
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        if inner.genesis.is_none() {
+            return Err(CommitError::NoChain.into());
+        }
+        inner.nodes.extend(records.iter().cloned());
+        Ok(())
+    }
+
     fn watermark(&self, key: &PublicKey) -> Result<Watermark, StoreError> {
         Ok(self.read().watermarks.get(key).copied().unwrap_or_default())
     }

@@ -122,6 +122,18 @@ impl RocksStore {
         batch.write()
     }
 
+    fn try_write_records(&self, records: &[(RecordId, Vec<u8>)]) -> Result<(), Error> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.genesis.get().is_none() {
+            return Err(Error::Refused(CommitError::NoChain.into()));
+        }
+        let mut batch = Batch::new(&self.db);
+        for (id, bytes) in records {
+            batch.put::<Nodes>(id, bytes)?;
+        }
+        batch.write()
+    }
+
     fn try_block(&self, hash: &Hash) -> Result<Option<Block>, Error> {
         let Some(stored) = get::<Headers>(&self.db, hash)? else {
             return Ok(None);
@@ -238,6 +250,10 @@ impl Store for RocksStore {
 
     fn raise_watermarks(&self, raised: &[(PublicKey, Watermark)]) -> Result<(), StoreError> {
         Ok(self.try_raise_watermarks(raised)?)
+    }
+
+    fn write_records(&self, records: &[(RecordId, Vec<u8>)]) -> Result<(), StoreError> {
+        Ok(self.try_write_records(records)?)
     }
 
     fn watermark(&self, key: &PublicKey) -> Result<Watermark, StoreError> {

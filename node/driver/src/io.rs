@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jar_cap::RecordId;
 use jar_kernel::block::{Block, Event};
-use jar_kernel::{Accepted, AdvanceError, Advanced, Refusal};
+use jar_kernel::{Accepted, AdvanceError, Advanced, Refusal, Verdict};
 
 use crate::messages::{BlockRef, Pivot, Request, Response};
 
@@ -207,7 +207,7 @@ impl ImportOutcome {
 pub enum EventOutcome {
     /// It waits in the pipeline.
     New,
-    /// It waited already.
+    /// It waited already, or is late.
     Known,
     /// The pipeline is full, or the node is in trouble.
     Busy,
@@ -222,31 +222,12 @@ impl EventOutcome {
     pub fn of(result: &Result<Accepted, Refusal>) -> EventOutcome {
         match result {
             Ok(_) => EventOutcome::New,
-            Err(Refusal::AlreadyKnown) => EventOutcome::Known,
             Err(Refusal::Full | Refusal::Kernel(_)) => EventOutcome::Busy,
-            // An Image may have been replaced on another head, and a program may ask for other
-            // signatures there.
-            Err(
-                Refusal::Rejected { .. }
-                | Refusal::Faulted { .. }
-                | Refusal::UnknownEndpoint(_)
-                | Refusal::NotDispatch(_)
-                | Refusal::UnusedTraces,
-            ) => EventOutcome::Rejected,
             Err(Refusal::TooLarge { .. } | Refusal::BadSignature { .. }) => EventOutcome::Invalid,
+            Err(refusal) if refusal.verdict() == Verdict::Reject => EventOutcome::Rejected,
+            Err(_) => EventOutcome::Known,
         }
     }
-}
-
-/// What the gossip protocol is told of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Valid and new: forward it.
-    Accept,
-    /// Invalid: the sender pays.
-    Reject,
-    /// Not to be forwarded, and nobody's fault.
-    Ignore,
 }
 
 /// What to do.

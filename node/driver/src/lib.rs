@@ -17,8 +17,9 @@ pub use config::{Config, Limits, SyncMode};
 pub use driver::{Driver, PeerInfo, Progress, Stage};
 pub use io::{
     Effect, EventOutcome, Gossip, ImportOutcome, InboundId, Input, MessageId, Offence, PeerId,
-    RequestFailure, RequestId, Ticket, Verdict,
+    RequestFailure, RequestId, Ticket,
 };
+pub use jar_kernel::Verdict;
 pub use messages::{BlockRef, Pivot, Request, Response, Status};
 pub use peers::BAN_AT;
 pub use schedule::Schedule;

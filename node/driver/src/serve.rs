@@ -26,6 +26,24 @@ pub fn answer(
     }
 }
 
+/// Height of the lowest block above genesis that a store can serve; `head` is the head's height.
+/// What it holds is without a gap up to the head.
+pub fn first_height(store: &dyn Store, head: u64) -> Result<u64, StoreError> {
+    let is_held = |height| match store.canonical(height)? {
+        Some(hash) => Ok::<bool, StoreError>(store.block(&hash)?.is_some()),
+        None => Ok(false),
+    };
+    let (mut low, mut high) = (1, head.max(1));
+    while low < high {
+        let middle = low + (high - low) / 2;
+        match is_held(middle)? {
+            true => high = middle,
+            false => low = middle + 1,
+        }
+    }
+    Ok(low)
+}
+
 /// Blocks up to a number and the bytes of a response.
 struct Blocks {
     blocks: Vec<Block>,

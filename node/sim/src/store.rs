@@ -24,6 +24,9 @@ pub struct CrashStore {
 }
 
 impl CrashStore {
+    /// What a commit says that was the process's last act.
+    pub const KILLED: &str = "the process was killed";
+
     /// The same disk for the next process, which no crash waits for.
     pub fn reopened(&self) -> CrashStore {
         CrashStore {
@@ -58,7 +61,7 @@ impl CrashStore {
 }
 
 fn killed() -> StoreError {
-    StoreError::Backend("the process was killed".into())
+    StoreError::Backend(CrashStore::KILLED.into())
 }
 
 impl NodeStore for CrashStore {
@@ -106,6 +109,14 @@ impl Store for CrashStore {
 
     fn event(&self, id: &Hash, limit: usize) -> Result<Vec<EventLocation>, StoreError> {
         self.disk.event(id, limit)
+    }
+
+    fn raise_watermarks(&self, raised: &[(PublicKey, Watermark)]) -> Result<(), StoreError> {
+        self.disk.raise_watermarks(raised)
+    }
+
+    fn write_records(&self, records: &[(RecordId, Vec<u8>)]) -> Result<(), StoreError> {
+        self.disk.write_records(records)
     }
 
     fn watermark(&self, key: &PublicKey) -> Result<Watermark, StoreError> {

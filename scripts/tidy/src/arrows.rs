@@ -17,7 +17,14 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("jar-driver", &["jar-abi", "jar-cap", "jar-kernel"]),
     (
         "jar-sim",
-        &["jar-abi", "jar-cap", "jar-kernel", "jar-driver"],
+        &[
+            "jar-abi",
+            "jar-cap",
+            "jar-pvm",
+            "jar-kernel",
+            "jar-driver",
+            "jar-token-api",
+        ],
     ),
     ("jar-token-api", &[]),
     (

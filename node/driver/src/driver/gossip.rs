@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use jar_cap::Hash;
+use jar_kernel::Verdict;
 use jar_kernel::block::{Block, Event};
 use parity_scale_codec::Encode;
 
 use super::{Driver, Purpose};
 use crate::config::{Config, Limits};
-use crate::io::{Effect, EventOutcome, ImportOutcome, MessageId, Offence, PeerId, Ticket, Verdict};
+use crate::io::{Effect, EventOutcome, ImportOutcome, MessageId, Offence, PeerId, Ticket};
 use crate::messages::Request;
 
 /// Where a block that the kernel was given came from.

@@ -1,0 +1,99 @@
+//! What is looked at in each slot, and at the end.
+
+use jar_kernel::Store;
+
+use super::World;
+use crate::checks::Violation;
+use crate::{NodeView, SlotView};
+
+impl World {
+    /// Nodes that keep the rules, and run.
+    fn honest(&self) -> impl Iterator<Item = usize> {
+        let nodes = self.nodes.iter().enumerate();
+        nodes
+            .filter(|(_, node)| node.byzantine.is_none() && node.process.is_some())
+            .map(|(id, _)| id)
+    }
+
+    /// Slot of the last block that is final on a node.
+    fn finalized_slot(&self, node: usize) -> u64 {
+        let process = self.nodes[node].process.as_ref();
+        process.map_or(0, |process| process.kernel.finalized().header.slot)
+    }
+
+    /// Takes note of where everyone is as a slot begins: at the end of the one before.
+    pub(super) fn view_slot(&mut self, slot: u64) {
+        let Some(ended) = slot.checked_sub(1) else {
+            return;
+        };
+        if self.keeps_views {
+            let nodes = self.nodes.iter().map(|node| {
+                let kernel = &node.process.as_ref()?.kernel;
+                let (head, finalized) = (kernel.head(), kernel.finalized());
+                Some(NodeView {
+                    height: head.header.height,
+                    head: head.hash,
+                    state_root: head.header.state_root,
+                    finalized_height: finalized.header.height,
+                })
+            });
+            let nodes = nodes.collect();
+            self.report.slots.push(SlotView { slot: ended, nodes });
+        }
+        let heal = self.scenario.heal;
+        let slots: Vec<u64> = self
+            .honest()
+            .map(|node| self.finalized_slot(node))
+            .collect();
+        let has_resumed = slots.iter().all(|slot| *slot >= heal);
+        if slot > heal && has_resumed && self.report.resumed_after.is_none() {
+            self.note(format_args!("finality has resumed"));
+            self.report.resumed_after = Some(slot - heal);
+        }
+    }
+
+    pub(super) fn check_end(&mut self) {
+        let heal = self.scenario.heal;
+        for node in self.honest().collect::<Vec<_>>() {
+            let slot = self.finalized_slot(node);
+            if self.report.resumed_after.is_none() && slot < heal {
+                self.check(Err(Violation::Stuck { node, slot, heal }));
+            }
+            self.check_canonical(node);
+            let process = self.nodes[node].process.as_ref();
+            let heights = process.map_or((0, 0), |process| {
+                let (head, finalized) = (process.kernel.head(), process.kernel.finalized());
+                (head.header.height, finalized.header.height)
+            });
+            self.report.height = self.report.height.max(heights.0);
+            self.report.finalized_height = self.report.finalized_height.max(heights.1);
+        }
+    }
+
+    /// Everything final is on the chain of the head, and in the index by height.
+    fn check_canonical(&mut self, node: usize) {
+        let Some(process) = &self.nodes[node].process else {
+            return;
+        };
+        let (head, finalized) = (process.kernel.head(), process.kernel.finalized());
+        let first = process.driver.status().first_height;
+        let mut hash = head.hash;
+        let mut result = Ok(());
+        for height in (first..=head.header.height).rev() {
+            let is_final = height <= finalized.header.height;
+            let agreed = self.checks.finalized_at(height);
+            let stored = process.store.header(&hash).ok().flatten();
+            let is_indexed = process.store.canonical(height).ok().flatten() == Some(hash);
+            match stored {
+                Some(stored) if is_indexed && (!is_final || agreed == Some(hash)) => {
+                    hash = stored.header.parent;
+                }
+                _ => {
+                    result = Err(Violation::HeadBelow { node });
+                    break;
+                }
+            }
+        }
+        self.check(result);
+    }
+}
