@@ -401,6 +401,9 @@ impl<H: Hardware> Kernel<H> {
     ) -> Result<Option<Arc<State>>, AdvanceError> {
         let mut newest: Option<Arc<State>> = None;
         for hash in declared {
+            if self.may_be_below_adopted(hash)? {
+                continue;
+            }
             if !self.chain.is_ancestor(hash, parent)? {
                 return Err(InvalidBlock::Finalize.into());
             }

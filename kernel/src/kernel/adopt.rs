@@ -8,13 +8,15 @@ use super::Kernel;
 use crate::answers::AdvanceError;
 use crate::block::{Block, Outcome, outcome_root};
 use crate::chain::{State, load_instance};
+use crate::error::KernelError;
 use crate::hardware::{Commit, Hardware};
 use crate::walk::{InvalidBlock, check_sizes};
 
 impl<H: Hardware> Kernel<H> {
     /// Makes a block head and finalized block of a chain that has none but genesis. All records
     /// of its state must be in the store; the caller answers for the block being final and for
-    /// its score. Its events are not found by id, and blocks below it are not there.
+    /// its score. Its events are not found by id. Blocks below it are not held: when a later
+    /// block declares an unknown one final, it is taken for one of them.
     ///
     /// # Errors
     ///
@@ -73,5 +75,12 @@ impl<H: Hardware> Kernel<H> {
         store.commit(&commit)?;
         self.committed(&commit, state.clone(), Some(state), 0);
         Ok(())
+    }
+    /// Whether a block that is not known may be an ancestor of the block that this chain began
+    /// at: those are not held.
+    pub(super) fn may_be_below_adopted(&self, hash: &Hash) -> Result<bool, KernelError> {
+        let store = self.chain.store();
+        let began_above_genesis = self.finalized.header.height > 0 && store.canonical(1)?.is_none();
+        Ok(began_above_genesis && store.header(hash)?.is_none())
     }
 }
