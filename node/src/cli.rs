@@ -102,6 +102,18 @@ pub enum Command {
     /// Use the token chain
     #[command(subcommand)]
     Token(Token),
+    /// Run a network of validators in this process, in virtual time: a slot's state on each
+    Testnet {
+        /// How many validators, up to 8
+        #[arg(long, default_value_t = 4)]
+        nodes: u64,
+        /// How many slots
+        #[arg(long, default_value_t = 20)]
+        slots: u64,
+        /// Answer as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Measure this machine
     #[command(subcommand)]
     Bench(Bench),

@@ -107,6 +107,11 @@ impl Checks {
         }
     }
 
+    /// Whether any node built or imported a block.
+    pub fn knows(&self, hash: &Hash) -> bool {
+        self.blocks.contains_key(hash)
+    }
+
     /// A node built or imported a block.
     pub fn block(&mut self, block: &Block) {
         let header = &block.header;

@@ -35,7 +35,7 @@ impl CrashStore {
         }
     }
 
-    /// Kills the process at its next write: a commit, or one of watermarks.
+    /// Kills the process at its next write: a commit, or one of watermarks or records.
     pub fn crash_next(&self, crash: CrashAt) {
         *self.crash.lock().unwrap_or_else(PoisonError::into_inner) = Some(crash);
     }
@@ -111,12 +111,8 @@ impl Store for CrashStore {
         self.disk.event(id, limit)
     }
 
-    fn raise_watermarks(&self, raised: &[(PublicKey, Watermark)]) -> Result<(), StoreError> {
-        self.disk.raise_watermarks(raised)
-    }
-
     fn write_records(&self, records: &[(RecordId, Vec<u8>)]) -> Result<(), StoreError> {
-        self.disk.write_records(records)
+        self.write(|disk| disk.write_records(records))
     }
 
     fn watermark(&self, key: &PublicKey) -> Result<Watermark, StoreError> {

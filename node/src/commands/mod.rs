@@ -4,6 +4,7 @@ pub mod bench;
 pub mod chain_spec;
 pub mod config;
 pub mod image;
+pub mod testnet;
 pub mod token;
 
 use clap::CommandFactory;

@@ -6,7 +6,6 @@ mod harness;
 mod network;
 mod offline;
 mod process;
-mod simulation;
 mod state;
 mod subscriptions;
 mod transfers;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use jar_cap::StoreError;
+use jar_cap::hash::Tag;
+use jar_cap::{RecordId, StoreError};
 use jar_kernel::block::{Event, Scope};
 use jar_kernel::signer::Signer;
 use jar_kernel::{Commit, EventLocation, SignError, SignRequest, Store, Watermark};
@@ -30,6 +31,7 @@ on_both! {
     finality_moves
     no_stored_watermark_falls
     watermarks_are_raised_outside_of_blocks
+    fetched_records_are_kept_without_a_block
     a_signer_goes_on_from_the_stored_watermark
     an_event_is_found_on_every_fork
     an_event_may_recur_within_a_block
@@ -169,6 +171,22 @@ fn watermarks_are_raised_outside_of_blocks(home: &dyn Home) {
         .unwrap();
     assert_eq!(store.watermark(&one).unwrap(), expected, "one fell");
     assert_holds(&*store, &blocks[1]);
+}
+
+fn fetched_records_are_kept_without_a_block(home: &dyn Home) {
+    let records: Vec<(RecordId, Vec<u8>)> = (1..4_u8)
+        .map(|n| (RecordId::new(Tag::PageLeaf, [n; 32]), vec![n; 9]))
+        .collect();
+    let refused = home.open().write_records(&records);
+    assert!(refused.is_err(), "there is no chain that they are of");
+    let blocks = chain(0);
+    commit_all(&*home.open(), &blocks);
+    home.open().write_records(&records).unwrap();
+    let store = home.open();
+    for (id, bytes) in &records {
+        assert_eq!(store.get(id).unwrap().as_ref(), Some(bytes));
+    }
+    assert_holds(&*store, &blocks[0]);
 }
 
 fn a_signer_goes_on_from_the_stored_watermark(home: &dyn Home) {

@@ -15,6 +15,30 @@ impl World {
             .map(|(id, _)| id)
     }
 
+    /// Takes note of what a node begins with: a commit may have been its last act.
+    pub(super) fn check_start(&mut self, id: usize) {
+        let node = &self.nodes[id];
+        let Some(process) = &node.process else {
+            return;
+        };
+        let head = process.kernel.head().clone();
+        let mut hash = head.hash;
+        while !self.checks.knows(&hash) {
+            let Ok(Some(block)) = process.store.block(&hash) else {
+                break;
+            };
+            self.checks.block(&block);
+            hash = block.header.parent;
+        }
+        let (finalized, is_honest) = (process.kernel.finalized().hash, node.byzantine.is_none());
+        let result = self.checks.state(&head);
+        self.check(result);
+        if is_honest {
+            let result = self.checks.finalized(finalized);
+            self.check(result);
+        }
+    }
+
     /// Slot of the last block that is final on a node.
     fn finalized_slot(&self, node: usize) -> u64 {
         let process = self.nodes[node].process.as_ref();
@@ -23,7 +47,8 @@ impl World {
 
     /// Takes note of where everyone is as a slot begins: at the end of the one before.
     pub(super) fn view_slot(&mut self, slot: u64) {
-        let Some(ended) = slot.checked_sub(1) else {
+        // Slot 0 is the genesis block's.
+        let Some(ended) = slot.checked_sub(1).filter(|ended| *ended > 0) else {
             return;
         };
         if self.keeps_views {

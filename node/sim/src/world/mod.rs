@@ -326,6 +326,7 @@ impl World {
             }
             Err(end) => return self.ended(id, end),
         }
+        self.check_start(id);
         for other in 0..self.nodes.len() {
             let delay_ms = self.dice.below(500);
             if other != id {
