@@ -229,7 +229,9 @@ proptest! {
 type Step = (u64, [u64; 6]);
 
 fn argument() -> impl Strategy<Value = u64> {
-    let slots = vec![0, 17, 18, 33, 40, 41, 42, 43, 44, 50, 51];
+    let slots = vec![
+        0, 7, 9, 10, 11, 12, 14, 17, 18, 19, 33, 40, 41, 42, 43, 43, 43, 44, 45, 50, 51,
+    ];
     let slot = || select(slots.clone());
     prop_oneof![
         6 => slot(),
@@ -246,7 +248,12 @@ fn argument() -> impl Strategy<Value = u64> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let number = prop_oneof![20 => 1..46u64, 1 => any::<u32>().prop_map(|n| u64::from(n >> 1))];
+    let suspending = [Op::Call, Op::Yield, Op::Resume, Op::Abort, Op::Detach];
+    let number = prop_oneof![
+        20 => 1..46u64,
+        12 => select(suspending.map(|op| op as u64).to_vec()),
+        1 => any::<u32>().prop_map(|n| u64::from(n >> 1)),
+    ];
     let args = prop::array::uniform6(argument());
     // A fault ends the sequence: what is reserved is left out of most.
     (number, args).prop_map(|(number, args)| match Op::from_number(number) {
@@ -272,18 +279,26 @@ fn write(asm: &mut Asm, steps: &[Step]) {
     asm.halt();
 }
 
+/// The row that callees spend from.
+const METERED_ROW: u64 = 5;
+
 /// A chain that runs the steps in each of its roles, with Instances to call.
 fn chain(own: &[Step], callees: &[Step], gas: u64) -> (Genesis, Vec<(u8, Cap)>) {
     let store = MemoryStore::new();
     let mut callee = Program::new();
     callee.data(&[4, 4, 41, 8, 4, 40]);
     callee.persist(&[44], 0, 2);
+    callee.image.catcher_slot = Some(key(slots::CATCHER));
+    callee.image.gas_slots = vec![key(slots::GAS)];
     callee.endpoint(0, "call", Role::Call, |asm| write(asm, callees));
     callee.endpoint(1, "view", Role::View, |asm| write(asm, callees));
     callee.endpoint(2, "fault", Role::Call, |asm| {
         asm.call(Op::MintCnode, &[50]).trap();
     });
     let native = |kind| Cap::Instance(Instance::native(kind, Vec::new()));
+    let row = Instance::native(NativeKind::Gas, METERED_ROW.encode());
+    let catches = vec![[1u8; 32], [2; 32]].encode();
+    let catcher = Cap::Instance(Instance::native(NativeKind::Catcher, catches));
     let mut inner = CNode::empty();
     for byte in [1, 2, 40, 41] {
         let data = Cap::Data(Data::new(&[byte; 100]));
@@ -300,6 +315,9 @@ fn chain(own: &[Step], callees: &[Step], gas: u64) -> (Genesis, Vec<(u8, Cap)>) 
     let natives = [
         (slots::ATTESTATION, native(NativeKind::Attestation)),
         (slots::CONSENSUS, native(NativeKind::Consensus)),
+        (slots::SET_GAS_METER, native(NativeKind::SetGasMeter)),
+        (slots::GAS, Cap::Instance(row)),
+        (slots::CATCHER, catcher),
     ];
     for (slot, cap) in entries.iter().chain(&natives) {
         table
@@ -309,6 +327,12 @@ fn chain(own: &[Step], callees: &[Step], gas: u64) -> (Genesis, Vec<(u8, Cap)>) 
     let image = ImageRef::new(callee.build());
     let instance = |table| Cap::Instance(Instance::program([1; 32], image.clone(), table));
     let innermost = instance(table.clone());
+    // A marker of a type that Catchers hold.
+    let marker = Instance::program([2; 32], image.clone(), CNode::empty());
+    entries.push((45, Cap::Instance(marker.clone())));
+    table
+        .set(&store, &key(45), Some(Cap::Instance(marker)))
+        .expect("in memory");
     table
         .set(&store, &key(43), Some(innermost))
         .expect("in memory");
@@ -317,7 +341,12 @@ fn chain(own: &[Step], callees: &[Step], gas: u64) -> (Genesis, Vec<(u8, Cap)>) 
     let mut program = Program::new();
     program.data(&[4, 4, 41, 8, 4, 40]);
     program.map(0, 2, Source::Slot(cap_path(&[44])));
-    program.endpoint(0, "transact", Role::Transact(0), |asm| write(asm, own));
+    program.image.catcher_slot = Some(key(slots::CATCHER));
+    program.endpoint(0, "transact", Role::Transact(0), |asm| {
+        let setter = slots::SET_GAS_METER.into();
+        asm.call(Op::Call, &[setter, 0, METERED_ROW, gas / 3]);
+        write(asm, own);
+    });
     program.endpoint(1, "view", Role::View, |asm| write(asm, own));
     program.endpoint(2, "dispatch", Role::Dispatch, |asm| {
         asm.if_eq(A0, 0, |asm| {
@@ -373,14 +402,17 @@ proptest! {
                 panic!("{error}");
             }
         }
-        node.dispatch(9, event).ok();
-        let built = node.build().expect("built");
-        for outcome in &built.outcomes {
-            check_outcome(outcome, gas)?;
+        // What the first block suspended the second may resume.
+        for round in 0..2u8 {
+            node.dispatch(9, common::chain::event([&payload[..], &[round]].concat())).ok();
+            let built = node.build().expect("built");
+            for outcome in &built.outcomes {
+                check_outcome(outcome, gas)?;
+            }
+            let imported = other.import(&built.block).expect("valid");
+            prop_assert_eq!(imported.outcomes, built.outcomes);
+            prop_assert_eq!(other.head().header.state_root, node.head().header.state_root);
+            prop_assert_eq!(node.get(&[0]), None);
         }
-        let imported = other.import(&built.block).expect("valid");
-        prop_assert_eq!(imported.outcomes, built.outcomes);
-        prop_assert_eq!(other.head().header.state_root, node.head().header.state_root);
-        prop_assert_eq!(node.get(&[0]), None);
     }
 }

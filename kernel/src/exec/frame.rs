@@ -34,6 +34,8 @@ pub(crate) struct Frame {
     pub memory: FrameMemory,
     pub gas: Meters,
     pub quota: Meters,
+    /// Where a frame made of a suspended call goes on, until it does.
+    pub goes_on_at: Option<u32>,
     /// Why a yielder waits; `None` for a frame that runs or calls.
     pub waits_for: Option<WaitsFor>,
     /// Suspended subtrees by the slot they came from.
@@ -129,6 +131,7 @@ impl Frame {
             memory,
             gas: Meters::default(),
             quota: Meters::default(),
+            goes_on_at: None,
             waits_for: None,
             waiting: BTreeMap::new(),
             next_image: None,

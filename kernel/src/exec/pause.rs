@@ -99,7 +99,11 @@ impl Execution<'_, '_> {
     fn pause_frame(&mut self, mut frame: Frame, slot: Option<Path>) -> Result<Instance, Stop> {
         let store = self.store();
         let pc = frame.machine.pc();
-        let behind = frame.loaded.code.program().next_pc(pc);
+        // One that was suspended before and has not run since is behind its call already.
+        let behind = match frame.goes_on_at {
+            Some(behind) => behind,
+            None => frame.loaded.code.program().next_pc(pc),
+        };
         let (pc, waiting, aside) = match (frame.waits_for.take(), slot) {
             (None, Some(slot)) => (behind, Waiting::Calling(slot), None),
             (Some(WaitsFor::Answer(marker)), _) => (behind, Waiting::Yielded(marker), None),
@@ -242,6 +246,7 @@ impl Execution<'_, '_> {
             }
         };
         frame.machine.set_pc(paused.pc, is_charged);
+        frame.goes_on_at = Some(paused.pc);
         frame.next_image = paused.next_image.clone();
         Ok(frame)
     }

@@ -427,6 +427,7 @@ impl<'a, 't> Execution<'a, 't> {
             self.top().swap_scratch(store, scratch)?;
         }
         self.load_gas();
+        self.top().goes_on_at = None;
         self.answer(Flow::Pair(value, status as u64));
         Ok(())
     }

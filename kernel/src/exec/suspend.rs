@@ -135,6 +135,7 @@ impl Execution<'_, '_> {
         let payload = self.top().swap_scratch(store, None)?;
         let first = self.frames.len();
         self.frames.append(&mut subtree);
+        self.top().goes_on_at = None;
         match self.top().waits_for.take() {
             Some(WaitsFor::Answer(_)) => {
                 self.top().swap_scratch(store, payload)?;
