@@ -1,6 +1,6 @@
 //! What a block costs.
 
-use jar_isa::{Latency, Opcode};
+use jar_isa::Opcode;
 
 use crate::pipeline::Pipeline;
 use crate::program::Program;
@@ -13,6 +13,12 @@ pub enum GasModel {
     Unit,
     /// The cycles of a small out-of-order machine.
     Pipeline,
+}
+
+/// Whether the branch at `step` has a trap or a cold block on either side.
+fn is_cold(program: &Program, step: &Step) -> bool {
+    let cold = |pc| matches!(program.opcode_at(pc), Opcode::Trap | Opcode::Unlikely);
+    cold(i64::from(step.next)) || step.instruction.target(step.pc).is_some_and(cold)
 }
 
 /// Meters the blocks of a program one after the other, in one pass and
@@ -35,22 +41,15 @@ impl<'a> BlockMeter<'a> {
         }
     }
 
-    /// Whether the branch at `step` has a trap or a cold block on either side.
-    fn is_cold(&self, step: &Step) -> bool {
-        let cold = |pc| matches!(self.program.opcode_at(pc), Opcode::Trap | Opcode::Unlikely);
-        cold(i64::from(step.next)) || step.instruction.target(step.pc).is_some_and(cold)
-    }
-
     /// Takes the block's next step.
     #[inline]
     pub fn step(&mut self, step: &Step) {
         match self.model {
             GasModel::Unit => self.count += 1,
             GasModel::Pipeline => {
-                let latency = step.instruction.opcode.cost().latency;
-                let cold = latency == Latency::Branch && self.is_cold(step);
+                let program = self.program;
                 self.pipeline
-                    .decode(&step.instruction, latency.cycles(cold));
+                    .decode(&step.instruction, || is_cold(program, step));
             }
         }
     }

@@ -2,11 +2,13 @@
 //!
 //! Each cycle decodes in order while slots and reorder entries last, starts the
 //! oldest entries whose inputs and units are ready, then advances. Cycles in
-//! which nothing can happen are skipped, so the work is bounded per instruction,
-//! not per cycle. Bit i of a mask stands for the entry with sequence number ≡ i
-//! (mod 32).
+//! which nothing can happen are skipped, and entries are looked at when their last
+//! input comes, so the work is bounded per instruction, not per cycle. Bit i of a mask
+//! stands for the entry with sequence number ≡ i (mod 32).
 
-use jar_isa::{Instruction, Opcode, REGISTERS, Slots, Units};
+use std::sync::LazyLock;
+
+use jar_isa::{Instruction, Opcode, Operands, REGISTERS, Slots, Units};
 
 const DECODE_SLOTS: u8 = 4;
 const STARTS: u32 = 5;
@@ -27,7 +29,70 @@ const fn pack(units: &Units) -> u32 {
 const ALL_UNITS: u32 = 0x1_1444;
 const SPARE_BITS: u32 = 0x8_8888;
 
+/// What the simulation needs of an opcode, in one place.
+#[derive(Clone, Copy)]
+struct Row {
+    units: u32,
+    /// Decode slots where a source is overwritten, as `reuse` tells, and else.
+    reused: u8,
+    fresh: u8,
+    reuse: Reuse,
+    /// Cycles; of a branch with a cold side, and else.
+    latency: [u8; 2],
+    operands: Operands,
+    is_move: bool,
+}
+
+/// Whether a source is overwritten.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reuse {
+    /// The destination is among the sources.
+    Any,
+    /// It is register A.
+    A,
+}
+
+static ROWS: LazyLock<[Row; 256]> =
+    LazyLock::new(|| std::array::from_fn(|byte| row(Opcode::from_byte(byte as u8))));
+
+/// Of `trap` where there is no opcode.
+fn row(opcode: Option<Opcode>) -> Row {
+    let opcode = opcode.unwrap_or(Opcode::Trap);
+    let cost = opcode.cost();
+    let (reuse, reused, fresh) = match cost.slots {
+        Slots::Count(count) => (Reuse::Any, count, count),
+        Slots::Reuse(reused, fresh) => (Reuse::Any, reused, fresh),
+        Slots::ReuseA(reused, fresh) => (Reuse::A, reused, fresh),
+    };
+    Row {
+        units: pack(&cost.units),
+        reused,
+        fresh,
+        reuse,
+        latency: [true, false].map(|cold| cost.latency.cycles(cold)),
+        operands: opcode.operands(),
+        is_move: opcode == Opcode::MoveReg,
+    }
+}
+
+/// The registers an instruction reads (the first one twice, if it is the only one) and
+/// the one it writes.
+#[inline(always)]
+fn registers(operands: Operands, instruction: &Instruction) -> (Option<[u8; 2]>, Option<u8>) {
+    let Instruction { ra, rb, rd, .. } = *instruction;
+    match operands {
+        Operands::None => (None, None),
+        Operands::A => (Some([ra, ra]), None),
+        Operands::AB => (Some([ra, rb]), None),
+        Operands::ToA => (None, Some(ra)),
+        Operands::AToD => (Some([ra, ra]), Some(rd)),
+        Operands::BToA => (Some([rb, rb]), Some(ra)),
+        Operands::ABToD => (Some([ra, rb]), Some(rd)),
+    }
+}
+
 pub(crate) struct Pipeline {
+    rows: &'static [Row; 256],
     cycle: u32,
     slots: u8,
     /// Sequence numbers: entries `head..tail` are live.
@@ -35,15 +100,17 @@ pub(crate) struct Pipeline {
     tail: u32,
     /// Decoded in this cycle; they can't start before the next.
     decoded: u32,
-    waiting: u32,
+    /// Not started, and with all inputs; some may be decoded in this cycle.
+    ready: u32,
     /// Without a result yet.
     unfinished: u32,
-    /// Unfinished entries an entry needs.
-    needs: [u32; ENTRIES],
+    /// How many unfinished entries an entry needs, and which entries need it.
+    missing: [u8; ENTRIES],
+    dependents: [u32; ENTRIES],
     units: [u32; ENTRIES],
     latency: [u8; ENTRIES],
     /// Cycle from which the result can be used; `u32::MAX` before the start.
-    ready: [u32; ENTRIES],
+    results: [u32; ENTRIES],
     /// The entry that produces each register's value; below `head` when retired.
     producer: [u32; REGISTERS],
     free: u32,
@@ -58,32 +125,22 @@ fn slot(sequence: u32) -> usize {
     sequence as usize % ENTRIES
 }
 
-fn decode_slots(instruction: &Instruction) -> u8 {
-    match instruction.opcode.cost().slots {
-        Slots::Count(count) => count,
-        Slots::Reuse(reused, fresh) => match instruction.destination() {
-            Some(register) if instruction.sources() >> register & 1 == 1 => reused,
-            _ => fresh,
-        },
-        Slots::ReuseA(reused, _) if instruction.ra == instruction.rd => reused,
-        Slots::ReuseA(_, fresh) => fresh,
-    }
-}
-
 impl Pipeline {
     pub(crate) fn new() -> Self {
         Pipeline {
+            rows: &ROWS,
             cycle: 0,
             slots: DECODE_SLOTS,
             head: 1,
             tail: 1,
             decoded: 0,
-            waiting: 0,
+            ready: 0,
             unfinished: 0,
-            needs: [0; ENTRIES],
+            missing: [0; ENTRIES],
+            dependents: [0; ENTRIES],
             units: [0; ENTRIES],
             latency: [0; ENTRIES],
-            ready: [0; ENTRIES],
+            results: [0; ENTRIES],
             producer: [0; REGISTERS],
             free: ALL_UNITS,
             finishing: [0; WHEEL],
@@ -96,62 +153,83 @@ impl Pipeline {
         (self.tail - self.head) as usize
     }
 
-    /// Decodes the block's next instruction, in the first cycle that can.
-    pub(crate) fn decode(&mut self, instruction: &Instruction, latency: u8) {
-        let slots = decode_slots(instruction);
+    /// Decodes the block's next instruction, in the first cycle that can. `cold` is asked
+    /// whether a branch has a cold side.
+    #[inline]
+    pub(crate) fn decode(&mut self, instruction: &Instruction, cold: impl FnOnce() -> bool) {
+        let row = self.rows[instruction.opcode as usize];
+        let (sources, destination) = registers(row.operands, instruction);
+        let reuses = match row.reuse {
+            Reuse::A => instruction.ra == instruction.rd,
+            Reuse::Any => sources.is_some_and(|s| s.map(Some).contains(&destination)),
+        };
+        let slots = if reuses { row.reused } else { row.fresh };
         while self.slots < slots || self.live() == ENTRIES {
             self.advance();
         }
         self.slots -= slots;
-        if instruction.opcode == Opcode::MoveReg {
+        if row.is_move {
             let source = self.producer[usize::from(instruction.ra)];
             self.producer[usize::from(instruction.rd)] = source;
             return;
         }
         let entry = slot(self.tail);
-        self.needs[entry] = self.unfinished & self.producers(instruction.sources());
-        self.units[entry] = pack(&instruction.opcode.cost().units);
-        self.latency[entry] = latency;
-        self.ready[entry] = u32::MAX;
-        self.decoded |= 1 << entry;
-        self.unfinished |= 1 << entry;
-        if let Some(register) = instruction.destination() {
+        let bit = 1 << entry;
+        let needs = sources.map_or(0, |[a, b]| self.producer_bit(a) | self.producer_bit(b));
+        self.missing[entry] = self.need(needs & self.unfinished, bit);
+        if self.missing[entry] == 0 {
+            self.ready |= bit;
+        }
+        self.dependents[entry] = 0;
+        self.units[entry] = row.units;
+        let branches = row.latency[0] != row.latency[1];
+        self.latency[entry] = row.latency[usize::from(!(branches && cold()))];
+        self.results[entry] = u32::MAX;
+        self.decoded |= bit;
+        self.unfinished |= bit;
+        if let Some(register) = destination {
             self.producer[usize::from(register)] = self.tail;
         }
         self.tail += 1;
     }
 
-    /// The live entries that produce `registers`.
-    fn producers(&self, mut registers: u16) -> u32 {
-        let mut entries = 0;
-        while registers != 0 {
-            let producer = self.producer[registers.trailing_zeros() as usize];
-            if producer >= self.head {
-                entries |= 1 << slot(producer);
-            }
-            registers &= registers - 1;
+    /// The live entry that produces a register, as a bit.
+    #[inline(always)]
+    fn producer_bit(&self, register: u8) -> u32 {
+        let producer = self.producer[usize::from(register)];
+        u32::from(producer >= self.head) << slot(producer)
+    }
+
+    /// Makes `entry` depend on each of `needs`; answers how many they are.
+    #[inline(always)]
+    fn need(&mut self, mut needs: u32, entry: u32) -> u8 {
+        let count = needs.count_ones() as u8;
+        while needs != 0 {
+            self.dependents[needs.trailing_zeros() as usize] |= entry;
+            needs &= needs - 1;
         }
-        entries
+        count
     }
 
     /// Starts what can start in this cycle, oldest first; whether anything did.
+    #[inline(always)]
     fn start(&mut self) -> bool {
         let oldest = self.head % ENTRIES as u32;
-        let mut candidates = self.waiting.rotate_right(oldest);
+        let mut candidates = (self.ready & !self.decoded).rotate_right(oldest);
         let mut starts = STARTS;
         while candidates != 0 && starts > 0 {
             let entry = slot(candidates.trailing_zeros() + oldest);
             candidates &= candidates - 1;
             let units = self.units[entry];
             let left = (self.free | SPARE_BITS) - units;
-            if self.needs[entry] != 0 || left & SPARE_BITS != SPARE_BITS {
+            if left & SPARE_BITS != SPARE_BITS {
                 continue;
             }
             self.free -= units;
-            self.waiting &= !(1 << entry);
-            let ready = self.cycle + u32::from(self.latency[entry]);
-            self.ready[entry] = ready;
-            let index = ready as usize % WHEEL;
+            self.ready &= !(1 << entry);
+            let result = self.cycle + u32::from(self.latency[entry]);
+            self.results[entry] = result;
+            let index = result as usize % WHEEL;
             self.finishing[index] |= 1 << entry;
             self.returning[index] += units;
             self.occupied[index / 64] |= 1 << (index % 64);
@@ -185,7 +263,7 @@ impl Pipeline {
         let finish = self.next_finish(next);
         let retired = match self.live() {
             0 => next,
-            _ => self.ready[slot(self.head)].saturating_add(2),
+            _ => self.results[slot(self.head)].saturating_add(2),
         };
         finish.min(retired).max(next)
     }
@@ -193,7 +271,6 @@ impl Pipeline {
     /// Ends this cycle and goes on to the next that matters.
     fn advance(&mut self) {
         let active = self.start() || self.slots < DECODE_SLOTS;
-        self.waiting |= self.decoded;
         self.decoded = 0;
         self.slots = DECODE_SLOTS;
         self.cycle = if active {
@@ -202,7 +279,8 @@ impl Pipeline {
             self.next_event()
         };
         // An entry is finished one cycle after its result, and leaves at that cycle's end.
-        while self.head != self.tail && self.ready[slot(self.head)].saturating_add(2) <= self.cycle
+        while self.head != self.tail
+            && self.results[slot(self.head)].saturating_add(2) <= self.cycle
         {
             self.head += 1;
         }
@@ -212,8 +290,21 @@ impl Pipeline {
             self.free += std::mem::take(&mut self.returning[index]);
             self.occupied[index / 64] &= !(1 << (index % 64));
             self.unfinished &= !finished;
-            for needs in &mut self.needs {
-                *needs &= !finished;
+            self.finish(finished);
+        }
+    }
+
+    /// Gives the results of `entries` to those that wait for them.
+    #[inline(always)]
+    fn finish(&mut self, mut entries: u32) {
+        while entries != 0 {
+            let mut dependents = self.dependents[entries.trailing_zeros() as usize];
+            entries &= entries - 1;
+            while dependents != 0 {
+                let entry = dependents.trailing_zeros();
+                dependents &= dependents - 1;
+                self.missing[entry as usize] -= 1;
+                self.ready |= u32::from(self.missing[entry as usize] == 0) << entry;
             }
         }
     }

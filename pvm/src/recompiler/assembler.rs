@@ -554,6 +554,36 @@ impl Assembler {
         self.put(rex(W32, 0, 0, reg) | 0xff << 8 | modrm << 16, 3);
     }
 
+    /// To the address that stands in host memory at `base + 4 index`; base as for
+    /// `jump_through`, index no rsp.
+    #[inline(always)]
+    pub fn jump_through_sum(&mut self, base: Reg, index: Reg) {
+        let (modrm, sib) = (4 << 3 | 4, u64::from(0x80 | (index & 7) << 3 | base & 7));
+        self.put(
+            rex(W32, 0, index, base) | 0xff << 8 | modrm << 16 | sib << 24,
+            4,
+        );
+    }
+
+    /// `to := [base + 4 index]`, from host memory; base and index as for `jump_through_sum`.
+    #[inline(always)]
+    pub fn load_host_sum(&mut self, to: Reg, base: Reg, index: Reg) {
+        let modrm = u64::from((to & 7) << 3 | 4);
+        let sib = u64::from(0x80 | (index & 7) << 3 | base & 7);
+        self.put(
+            rex(W64, to, index, base) | 0x8b << 8 | modrm << 16 | sib << 24,
+            4,
+        );
+    }
+
+    /// to := the address of `offset` in this code.
+    #[inline(always)]
+    pub fn lea_code(&mut self, to: Reg, offset: u32) {
+        let modrm = u64::from((to & 7) << 3 | 5);
+        self.put(rex(W64, to, 0, 0) | 0x8d << 8 | modrm << 16, 3);
+        self.relative(offset);
+    }
+
     pub fn read_gs_base(&mut self, reg: Reg) {
         self.put(0xf3, 1);
         self.escaped(W64, 0xae, 1, reg);

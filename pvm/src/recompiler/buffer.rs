@@ -50,8 +50,10 @@ impl Buffer {
         self.len += len as u32;
     }
 
-    pub fn align(&mut self, to: u32) {
-        self.len = self.len.next_multiple_of(to);
+    /// Leaves `len` bytes of zeros to be patched.
+    pub fn skip(&mut self, len: u32) {
+        assert!(len <= self.room());
+        self.len += len;
     }
 
     fn bytes(&mut self) -> &mut [u8] {

@@ -104,19 +104,23 @@ impl RecompiledCode {
         }
     }
 
-    /// Runs the guest from `context.site`.
+    /// Runs the guest from `context.site`. `again`: this machine has run before.
     #[inline(always)]
-    pub(super) fn run(&self, context: &mut Context, guest: &Guest) -> u32 {
-        let window = guest.window.0;
-        if !self.gs_instructions {
-            super::sys::use_gs_base(window);
-        }
-        let enter = guest.code.0 + u64::from(self.translation.routines.enter);
+    pub(super) fn run(&self, context: &mut Context, guest: &Guest, again: bool) -> u32 {
+        let (window, routines) = (guest.window.0, &self.translation.routines);
+        let enter = if again && super::sys::gs_base() == window {
+            routines.resume
+        } else {
+            super::sys::use_gs_base(window, self.gs_instructions);
+            routines.enter
+        };
+        let enter = guest.code.0 + u64::from(enter);
         // SAFETY: the routine stands at this address of executable code that `self`
         // keeps alive, with this signature, and keeps the registers it must.
         let enter: Enter = unsafe { std::mem::transmute(enter as usize) };
         // SAFETY: translated code touches the context, its stack frame and, through
-        // GS, the window; what it isn't allowed there ends in the signal handler,
+        // GS, the window; GS is set by `enter`, or has been since this thread's last run,
+        // for nothing else in a Linux process of 64 bits uses it. What it isn't allowed there ends in the signal handler,
         // which knows this guest. `context.site` is an address that `entry` or an
         // exit of this code gave.
         super::signal::inside(guest, || unsafe { enter(context, window) })

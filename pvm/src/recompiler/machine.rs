@@ -160,7 +160,7 @@ impl Native {
                     Ok(Verdict::Granted) => {
                         // From the instruction's start: its address is formed again.
                         self.context.site = code.entry(pc).unwrap_or(self.context.site);
-                        exit = code.run(&mut self.context, &self.guest);
+                        exit = code.run(&mut self.context, &self.guest, true);
                     }
                     Ok(Verdict::Panic) => return Stop::Exit(Exit::Panic),
                     Ok(Verdict::PageFault(page)) => return Stop::Exit(Exit::PageFault(page)),
@@ -276,12 +276,16 @@ impl Machine for RecompiledMachine {
             Core::Native(native) => native,
             Core::Interpreted(machine) => return machine.run(),
         };
-        if let Position::At { pc, charged } = native.position
-            && let Some(exit) = native.start(&self.code, pc, charged)
-        {
-            return Ok(exit);
-        }
-        let exit = self.code.run(&mut native.context, &native.guest);
+        let again = match native.position {
+            Position::Called => true,
+            Position::At { pc, charged } => {
+                if let Some(exit) = native.start(&self.code, pc, charged) {
+                    return Ok(exit);
+                }
+                false
+            }
+        };
+        let exit = self.code.run(&mut native.context, &native.guest, again);
         if exit == EXIT_CALL {
             native.position = Position::Called;
             return Ok(Exit::HostCall(native.context.value));

@@ -8,7 +8,7 @@ use std::mem::offset_of;
 
 use super::assembler::{
     Alu, Assembler, Condition, R8, R9, R10, R11, R12, R13, R14, R15, RAX, RBP, RBX, RCX, RDI, RDX,
-    RSI, RSP, Reg, W64,
+    RSI, RSP, Reg, Shift, W32, W64,
 };
 use crate::REGISTERS;
 
@@ -39,7 +39,7 @@ pub(super) struct Context {
 pub(super) const EXIT_OUT_OF_GAS: u32 = 0;
 /// A trap or a jump to no block start.
 pub(super) const EXIT_PANIC: u32 = 1;
-/// A dynamic jump outside of the table; `value` is (address − 2) rotated right by 1.
+/// A dynamic jump outside of the table; `value` is (address − 2) rotated right by 1, in 32 bits.
 pub(super) const EXIT_OFF_TABLE: u32 = 2;
 /// A block of one trap, not charged.
 pub(super) const EXIT_LONE_TRAP: u32 = 3;
@@ -56,9 +56,16 @@ pub(super) struct Routines {
     pub enter: u32,
     /// With `site` in rcx and `value` pushed: jump here.
     pub call: u32,
+    /// As `enter`, for when GS is known to be the window already.
+    pub resume: u32,
     /// With `value` in rcx: call these.
     pub cold: [u32; COLD_EXITS],
+    /// With (address − 2) rotated right by 1, in 64 bits, in rcx: call this where that is
+    /// beyond the table. It goes on by the address's low half, or leaves.
+    pub wide_jump: u32,
     /// 8 bytes: the address of the table of dynamic jumps.
+    pub table_address: u32,
+    /// The table: the native address of each entry's block, 0 where a jump panics.
     pub table: u32,
 }
 
@@ -74,12 +81,17 @@ fn register_field(index: usize) -> i32 {
 
 impl Routines {
     /// `gs_instructions`: whether `rdgsbase` and `wrgsbase` may be used; else the
-    /// caller sets the segment.
-    pub fn emit(asm: &mut Assembler, gs_instructions: bool) -> Routines {
+    /// caller sets the segment. `entries`: how long the table is.
+    pub fn emit(asm: &mut Assembler, gs_instructions: bool, entries: usize) -> Routines {
+        let table_address = asm.offset();
+        asm.buffer
+            .put(asm.buffer.start() + u64::from(table_address) + 8, 8);
         let table = asm.offset();
-        asm.buffer.put(0, 8);
+        asm.buffer.skip(8 * entries as u32);
         let enter = asm.offset();
         emit_enter(asm, gs_instructions);
+        let resume = asm.offset();
+        emit_enter(asm, false);
         let call = asm.offset();
         emit_save(asm, 2);
         pop_into(asm, offset_of!(Context, site));
@@ -98,10 +110,15 @@ impl Routines {
             asm.jump(common);
             at
         });
+        let wide_jump = asm.offset();
+        emit_wide_jump(asm, &cold, table_address, entries);
         Routines {
             enter,
+            resume,
             call,
             cold,
+            wide_jump,
+            table_address,
             table,
         }
     }
@@ -132,6 +149,22 @@ fn emit_enter(asm: &mut Assembler, gs_instructions: bool) {
             asm.load_host(reg, RDI, register_field(index));
         }
     }
+    asm.jump_reg(SCRATCH);
+}
+
+fn emit_wide_jump(asm: &mut Assembler, cold: &[u32], table_address: u32, entries: usize) {
+    let [panic, off_table] = [EXIT_PANIC, EXIT_OFF_TABLE].map(|exit| cold[exit as usize]);
+    asm.shift_imm(W64, Shift::RotateLeft, SCRATCH, 1);
+    asm.shift_imm(W32, Shift::RotateRight, SCRATCH, 1);
+    asm.alu_imm(W32, Alu::Cmp, SCRATCH, entries as i32);
+    asm.jump_back_if(Condition::AboveOrEqual, off_table);
+    asm.shift_imm(W32, Shift::Left, SCRATCH, 3);
+    asm.add_literal(SCRATCH, table_address);
+    asm.load_host(SCRATCH, SCRATCH, 0);
+    asm.test(SCRATCH, SCRATCH);
+    asm.jump_back_if(Condition::Equal, panic);
+    // What told where the jump stands isn't needed any more.
+    asm.lea(W64, RSP, RSP, 8);
     asm.jump_reg(SCRATCH);
 }
 

@@ -90,6 +90,9 @@ translations! {
     fn unlikely(_t, _op) {}
     fn jump(t, op) { t.jump_to(op.x); }
     fn jump_ind(t, op) {
+        if op.x == 0 {
+            return t.table_jump_to(op.a);
+        }
         t.asm.lea(W32, SCRATCH, op.a, op.x.wrapping_sub(2));
         t.table_jump();
     }
@@ -98,6 +101,10 @@ translations! {
         t.jump_to(op.y);
     }
     fn load_imm_jump_ind(t, op) {
+        if op.y == 0 && op.a != op.b {
+            t.asm.set(op.a, op.wide_x);
+            return t.table_jump_to(op.b);
+        }
         t.asm.lea(W32, SCRATCH, op.b, op.y.wrapping_sub(2));
         t.asm.set(op.a, op.wide_x);
         t.table_jump();

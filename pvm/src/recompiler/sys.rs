@@ -140,12 +140,18 @@ thread_local! {
     static GS_BASE: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 
-/// Sets this thread's GS base where it isn't `base` already.
-pub(super) fn use_gs_base(base: u64) {
+/// This thread's GS base, as its last run left it.
+#[inline(always)]
+pub(super) fn gs_base() -> u64 {
+    GS_BASE.with(std::cell::Cell::get)
+}
+
+/// Sets this thread's GS base where it isn't `base` already; only notes it where the code
+/// that is entered now sets it.
+pub(super) fn use_gs_base(base: u64, set_by_code: bool) {
     GS_BASE.with(|current| {
-        if current.get() != base {
+        if current.replace(base) != base && !set_by_code {
             assert!(set_gs_base(base), "the kernel sets the GS base");
-            current.set(base);
         }
     });
 }

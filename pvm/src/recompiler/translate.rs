@@ -20,8 +20,8 @@ use crate::walk::{Step, Walk};
 
 /// No step takes more machine code than this, its block's charge included.
 pub(super) const STEP_LEN_MAX: usize = 96;
-/// A step has at most two stubs: for its block's gas, for its jump.
-const STUBS_PER_STEP: usize = 2;
+/// A step has at most three stubs: for its block's gas, two for a dynamic jump.
+const STUBS_PER_STEP: usize = 3;
 /// A stub is a near call.
 pub(super) const STUB_LEN: u32 = 5;
 /// Bytes of a block's charge.
@@ -30,6 +30,8 @@ const ROUTINES_LEN_MAX: usize = 1024;
 
 /// Which cold exit a stub takes, above a pc of at most 24 bits.
 const STUB_SHIFT: u32 = 24;
+/// Not an exit: goes on at a table's address in 64 bits, if it can.
+const STUB_WIDE_JUMP: u32 = 255;
 const STUB_PC: u32 = (1 << STUB_SHIFT) - 1;
 
 /// The machine code of a program, and what leads from one to the other.
@@ -132,7 +134,7 @@ pub(super) fn translate(
     let mut asm = Assembler {
         buffer: Buffer::new(capacity)?,
     };
-    let routines = Routines::emit(&mut asm, gs_instructions);
+    let routines = Routines::emit(&mut asm, gs_instructions, program.jump_table().len());
     let sound = |pc: &u32| program.is_block_start(*pc);
     let mut translator = Translator {
         asm,
@@ -152,7 +154,7 @@ pub(super) fn translate(
     let lone_trap_cost = translator.body(model);
     let stubs_start = translator.emit_stubs();
     translator.patch_jumps();
-    translator.emit_table();
+    translator.fill_table();
     translator.blocks.fill();
     translator.positions.fill();
     translator.offsets.shrink_to_fit();
@@ -294,11 +296,32 @@ impl Translator<'_> {
         self.asm.alu_imm(W32, Alu::Cmp, SCRATCH, entries);
         self.stub_if(Condition::AboveOrEqual, EXIT_OFF_TABLE);
         self.asm.shift_imm(W32, Shift::Left, SCRATCH, 3);
-        self.asm.add_literal(SCRATCH, self.routines.table);
+        self.asm.add_literal(SCRATCH, self.routines.table_address);
         if self.sound_table {
             return self.asm.jump_through(SCRATCH);
         }
         self.asm.load_host(SCRATCH, SCRATCH, 0);
+        self.asm.test(SCRATCH, SCRATCH);
+        self.stub_if(Condition::Equal, EXIT_PANIC);
+        self.asm.jump_reg(SCRATCH);
+    }
+
+    /// A jump through the table to the address in a guest's register: by that register
+    /// itself, once it is known to be one of the table's addresses.
+    pub fn table_jump_to(&mut self, address: Reg) {
+        use super::assembler::{Alu, Shift, W64};
+        use super::routines::SCRATCH;
+        self.asm.lea(W64, SCRATCH, address, -2);
+        self.asm.shift_imm(W64, Shift::RotateRight, SCRATCH, 1);
+        let entries = self.program.jump_table().len() as i32;
+        self.asm.alu_imm(W64, Alu::Cmp, SCRATCH, entries);
+        self.stub_if(Condition::AboveOrEqual, STUB_WIDE_JUMP);
+        // Address 2 has the first entry.
+        self.asm.lea_code(SCRATCH, self.routines.table - 8);
+        if self.sound_table {
+            return self.asm.jump_through_sum(SCRATCH, address);
+        }
+        self.asm.load_host_sum(SCRATCH, SCRATCH, address);
         self.asm.test(SCRATCH, SCRATCH);
         self.stub_if(Condition::Equal, EXIT_PANIC);
         self.asm.jump_reg(SCRATCH);
@@ -313,8 +336,10 @@ impl Translator<'_> {
         for (site, stub) in self.stub_sites.iter().zip(&mut self.stubs) {
             let at = self.asm.offset();
             self.asm.patch(*site, at);
-            self.asm
-                .call(self.routines.cold[(*stub >> STUB_SHIFT) as usize]);
+            self.asm.call(match *stub >> STUB_SHIFT {
+                STUB_WIDE_JUMP => self.routines.wide_jump,
+                exit => self.routines.cold[exit as usize],
+            });
             *stub &= STUB_PC;
         }
         self.stub_sites = Vec::new();
@@ -330,16 +355,15 @@ impl Translator<'_> {
     }
 
     /// The jump table as native addresses; 0 where a jump panics.
-    fn emit_table(&mut self) {
-        self.asm.buffer.align(8);
+    fn fill_table(&mut self) {
         let start = self.asm.buffer.start();
-        let table = start + u64::from(self.asm.offset());
-        self.asm.buffer.patch_wide(self.routines.table, table);
-        for pc in self.program.jump_table() {
+        for (index, pc) in self.program.jump_table().iter().enumerate() {
             let sound = self.program.is_block_start(*pc);
-            let native = sound.then(|| self.translated(*pc)).flatten();
-            let address = native.map_or(0, |native| start + u64::from(native));
-            self.asm.buffer.put(address, 8);
+            if let Some(native) = sound.then(|| self.translated(*pc)).flatten() {
+                let place = self.routines.table + 8 * index as u32;
+                let address = start + u64::from(native);
+                self.asm.buffer.patch_wide(place, address);
+            }
         }
     }
 }
