@@ -100,7 +100,9 @@ pub(crate) struct Pipeline {
     tail: u32,
     /// Decoded in this cycle; they can't start before the next.
     decoded: u32,
-    /// Not started, and with all inputs; some may be decoded in this cycle.
+    /// Not started.
+    waiting: u32,
+    /// Those that have all their inputs.
     ready: u32,
     /// Without a result yet.
     unfinished: u32,
@@ -111,6 +113,8 @@ pub(crate) struct Pipeline {
     latency: [u8; ENTRIES],
     /// Cycle from which the result can be used; `u32::MAX` before the start.
     results: [u32; ENTRIES],
+    /// The greatest of them.
+    last_result: u32,
     /// The entry that produces each register's value; below `head` when retired.
     producer: [u32; REGISTERS],
     free: u32,
@@ -134,8 +138,10 @@ impl Pipeline {
             head: 1,
             tail: 1,
             decoded: 0,
+            waiting: 0,
             ready: 0,
             unfinished: 0,
+            last_result: 0,
             missing: [0; ENTRIES],
             dependents: [0; ENTRIES],
             units: [0; ENTRIES],
@@ -164,8 +170,11 @@ impl Pipeline {
             Reuse::Any => sources.is_some_and(|s| s.map(Some).contains(&destination)),
         };
         let slots = if reuses { row.reused } else { row.fresh };
-        while self.slots < slots || self.live() == ENTRIES {
-            self.advance();
+        if self.slots < slots {
+            self.next_cycle();
+        }
+        if self.live() == ENTRIES {
+            self.wait_for_entry();
         }
         self.slots -= slots;
         if row.is_move {
@@ -175,17 +184,19 @@ impl Pipeline {
         }
         let entry = slot(self.tail);
         let bit = 1 << entry;
-        let needs = sources.map_or(0, |[a, b]| self.producer_bit(a) | self.producer_bit(b));
-        self.missing[entry] = self.need(needs & self.unfinished, bit);
-        if self.missing[entry] == 0 {
-            self.ready |= bit;
-        }
+        let missing = match sources {
+            Some([a, b]) => self.wait_for(a, b, bit),
+            None => 0,
+        };
+        self.missing[entry] = missing;
+        self.ready |= u32::from(missing == 0) << entry;
         self.dependents[entry] = 0;
         self.units[entry] = row.units;
         let branches = row.latency[0] != row.latency[1];
         self.latency[entry] = row.latency[usize::from(!(branches && cold()))];
         self.results[entry] = u32::MAX;
         self.decoded |= bit;
+        self.waiting |= bit;
         self.unfinished |= bit;
         if let Some(register) = destination {
             self.producer[usize::from(register)] = self.tail;
@@ -193,22 +204,17 @@ impl Pipeline {
         self.tail += 1;
     }
 
-    /// The live entry that produces a register, as a bit.
+    /// Makes an entry (as a bit) wait for two registers, which may be the same; answers for
+    /// how many results.
     #[inline(always)]
-    fn producer_bit(&self, register: u8) -> u32 {
-        let producer = self.producer[usize::from(register)];
-        u32::from(producer >= self.head) << slot(producer)
-    }
-
-    /// Makes `entry` depend on each of `needs`; answers how many they are.
-    #[inline(always)]
-    fn need(&mut self, mut needs: u32, entry: u32) -> u8 {
-        let count = needs.count_ones() as u8;
-        while needs != 0 {
-            self.dependents[needs.trailing_zeros() as usize] |= entry;
-            needs &= needs - 1;
-        }
-        count
+    fn wait_for(&mut self, a: u8, b: u8, entry: u32) -> u8 {
+        let [a, b] = [a, b].map(|register| self.producer[usize::from(register)]);
+        let waits =
+            |producer: u32| producer >= self.head && self.unfinished >> slot(producer) & 1 == 1;
+        let (waits_a, waits_b) = (waits(a), a != b && waits(b));
+        self.dependents[slot(a)] |= entry & u32::from(waits_a).wrapping_neg();
+        self.dependents[slot(b)] |= entry & u32::from(waits_b).wrapping_neg();
+        u8::from(waits_a) + u8::from(waits_b)
     }
 
     /// Starts what can start in this cycle, oldest first; whether anything did.
@@ -227,8 +233,10 @@ impl Pipeline {
             }
             self.free -= units;
             self.ready &= !(1 << entry);
+            self.waiting &= !(1 << entry);
             let result = self.cycle + u32::from(self.latency[entry]);
             self.results[entry] = result;
+            self.last_result = self.last_result.max(result);
             let index = result as usize % WHEEL;
             self.finishing[index] |= 1 << entry;
             self.returning[index] += units;
@@ -257,33 +265,52 @@ impl Pipeline {
         }
     }
 
-    /// The first later cycle in which an entry finishes or the oldest has left.
-    fn next_event(&self) -> u32 {
-        let next = self.cycle + 1;
-        let finish = self.next_finish(next);
-        let retired = match self.live() {
-            0 => next,
-            _ => self.results[slot(self.head)].saturating_add(2),
-        };
-        finish.min(retired).max(next)
+    /// The cycle in which the oldest entry leaves: one after its result it is finished, and
+    /// leaves at that cycle's end.
+    fn leaves(&self) -> u32 {
+        self.results[slot(self.head)].saturating_add(2)
     }
 
-    /// Ends this cycle and goes on to the next that matters.
-    fn advance(&mut self) {
-        let active = self.start() || self.slots < DECODE_SLOTS;
-        self.decoded = 0;
-        self.slots = DECODE_SLOTS;
-        self.cycle = if active {
-            self.cycle + 1
-        } else {
-            self.next_event()
-        };
-        // An entry is finished one cycle after its result, and leaves at that cycle's end.
-        while self.head != self.tail
-            && self.results[slot(self.head)].saturating_add(2) <= self.cycle
-        {
+    /// Takes out what has left. Before the entries are full, it makes no difference.
+    fn retire(&mut self) {
+        while self.head != self.tail && self.leaves() <= self.cycle {
             self.head += 1;
         }
+    }
+
+    /// Goes on until an entry is free.
+    #[cold]
+    fn wait_for_entry(&mut self) {
+        self.retire();
+        while self.live() == ENTRIES {
+            self.next_event(self.leaves());
+            self.retire();
+        }
+    }
+
+    /// Ends this cycle.
+    #[inline]
+    fn next_cycle(&mut self) {
+        self.start();
+        self.enter(self.cycle + 1);
+    }
+
+    /// Ends this cycle and goes on to the next in which something can happen other than
+    /// decoding, at most to `limit`.
+    fn next_event(&mut self, limit: u32) {
+        let active = self.start() || self.decoded != 0;
+        let next = self.cycle + 1;
+        match active {
+            true => self.enter(next),
+            false => self.enter(self.next_finish(next).min(limit).max(next)),
+        }
+    }
+
+    #[inline(always)]
+    fn enter(&mut self, cycle: u32) {
+        self.decoded = 0;
+        self.slots = DECODE_SLOTS;
+        self.cycle = cycle;
         let index = self.cycle as usize % WHEEL;
         if self.occupied[index / 64] >> (index % 64) & 1 == 1 {
             let finished = std::mem::take(&mut self.finishing[index]);
@@ -311,16 +338,30 @@ impl Pipeline {
 
     /// Runs until everything decoded has left; the cycles since the block began.
     pub(crate) fn drain(&mut self) -> u32 {
-        while self.live() > 0 {
-            self.advance();
+        // Once all have started, it is known when the last one leaves.
+        while self.waiting != 0 {
+            self.next_event(u32::MAX);
         }
-        let cycles = self.cycle;
+        let cycles = match self.head == self.tail {
+            true => self.cycle,
+            false => self.cycle.max(self.last_result + 2),
+        };
+        for (word, occupied) in self.occupied.iter_mut().enumerate() {
+            while *occupied != 0 {
+                let index = word * 64 + occupied.trailing_zeros() as usize;
+                *occupied &= *occupied - 1;
+                (self.finishing[index], self.returning[index]) = (0, 0);
+            }
+        }
         // Sequence numbers and cycles start over, so that they never wrap.
         self.cycle = 0;
         self.slots = DECODE_SLOTS;
         self.head = 1;
         self.tail = 1;
+        self.unfinished = 0;
+        self.last_result = 0;
         self.producer = [0; REGISTERS];
+        self.free = ALL_UNITS;
         cycles
     }
 }
