@@ -13,6 +13,17 @@ pub enum GasModel {
     Unit,
     /// The cycles of a small out-of-order machine.
     Pipeline,
+    /// Nothing is charged and no code is spent on it, so that a program that loops never
+    /// stops: for measuring what metering costs.
+    #[cfg(feature = "unmetered")]
+    Unmetered,
+}
+
+impl GasModel {
+    /// Whether blocks have a cost at all.
+    pub(crate) fn is_metered(self) -> bool {
+        matches!(self, GasModel::Unit | GasModel::Pipeline)
+    }
 }
 
 /// Whether the branch at `step` has a trap or a cold block on either side.
@@ -45,6 +56,8 @@ impl<'a> BlockMeter<'a> {
     #[inline]
     pub fn step(&mut self, step: &Step) {
         match self.model {
+            #[cfg(feature = "unmetered")]
+            GasModel::Unmetered => {}
             GasModel::Unit => self.count += 1,
             GasModel::Pipeline => {
                 let program = self.program;
@@ -68,6 +81,8 @@ impl<'a> BlockMeter<'a> {
     /// Ends the block: its cost. At most 2^29 for the longest code.
     pub fn finish(&mut self) -> u32 {
         match self.model {
+            #[cfg(feature = "unmetered")]
+            GasModel::Unmetered => 0,
             GasModel::Unit => std::mem::take(&mut self.count),
             GasModel::Pipeline => self.pipeline.drain().saturating_sub(3).max(1),
         }

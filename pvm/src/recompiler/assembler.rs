@@ -584,6 +584,17 @@ impl Assembler {
         self.relative(offset);
     }
 
+    /// `to := [base + offset]`, 4 bytes from host memory, sign-extended.
+    pub fn load_host_signed_32(&mut self, to: Reg, base: Reg, offset: i32) {
+        let head = rex(W64, to, 0, base) | 0x63 << 8;
+        self.with_base(head, 2, to, base, offset);
+    }
+
+    /// Four bytes that no one runs.
+    pub fn data(&mut self, value: i32) {
+        self.put(value as u32 as u64, 4);
+    }
+
     pub fn read_gs_base(&mut self, reg: Reg) {
         self.put(0xf3, 1);
         self.escaped(W64, 0xae, 1, reg);

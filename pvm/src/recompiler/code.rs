@@ -5,16 +5,13 @@ use std::sync::{Arc, OnceLock};
 use super::machine::RecompiledMachine;
 use super::routines::Context;
 use super::signal::Guest;
-use super::translate::{CHARGE_LEN, STUB_LEN, Translation};
+use super::translate::{STUB_LEN, Translation};
 use super::window::WindowMemory;
 use crate::engine::{Code, Machine};
 use crate::gas::GasModel;
 use crate::interpreter::{Interpreter, InterpreterCode};
 use crate::map::MemoryMap;
 use crate::program::Program;
-
-/// Runs a guest until it exits; gives the exit's number.
-type Enter = unsafe extern "sysv64" fn(&mut Context, u64) -> u32;
 
 /// A program as machine code: for each code byte at most some hundred bytes.
 pub struct RecompiledCode {
@@ -72,7 +69,7 @@ impl RecompiledCode {
         let index = translation.positions.rank(pc)?;
         let start = translation.offsets[index as usize];
         let charge = match translation.blocks.rank(pc) {
-            Some(_) => CHARGE_LEN,
+            Some(_) => translation.charge_len,
             None => 0,
         };
         Some(translation.executable.start() + u64::from(start + charge))
@@ -115,15 +112,31 @@ impl RecompiledCode {
             routines.enter
         };
         let enter = guest.code.0 + u64::from(enter);
-        // SAFETY: the routine stands at this address of executable code that `self`
-        // keeps alive, with this signature, and keeps the registers it must.
-        let enter: Enter = unsafe { std::mem::transmute(enter as usize) };
-        // SAFETY: translated code touches the context, its stack frame and, through
-        // GS, the window; GS is set by `enter`, or has been since this thread's last run,
-        // for nothing else in a Linux process of 64 bits uses it. What it isn't allowed there ends in the signal handler,
-        // which knows this guest. `context.site` is an address that `entry` or an
-        // exit of this code gave.
-        super::signal::inside(guest, || unsafe { enter(context, window) })
+        super::signal::inside(guest, || {
+            let exit: u32;
+            // SAFETY: the routine stands at this address of executable code that `self`
+            // keeps alive; it restores rsp, rbp and rbx, and everything else is given up
+            // below. Translated code touches the context, its stack frame and, through
+            // GS, the window; GS is set by `enter`, or has been since this thread's last run,
+            // for nothing else in a Linux process of 64 bits uses it. What it isn't allowed
+            // there ends in the signal handler, which knows this guest. `context.site` is an
+            // address that `entry` or an exit of this code gave.
+            unsafe {
+                std::arch::asm!(
+                    "call {enter}",
+                    enter = in(reg) enter,
+                    inout("rdi") &raw mut *context => _,
+                    inout("rsi") window => _,
+                    lateout("rax") exit,
+                    out("r12") _,
+                    out("r13") _,
+                    out("r14") _,
+                    out("r15") _,
+                    clobber_abi("sysv64"),
+                );
+            }
+            exit
+        })
     }
 }
 

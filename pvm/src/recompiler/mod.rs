@@ -136,6 +136,30 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "unmetered")]
+    #[test]
+    fn unmetered_code_runs_without_gas() {
+        let Some(engine) = Recompiler::detect() else {
+            eprintln!("SKIPPED: this processor lacks what the recompiler needs");
+            return;
+        };
+        let region = Region {
+            start: 0x10000,
+            pages: 1,
+            access: Access::ReadWrite,
+            backing: Backing::Zero,
+            eager: true,
+        };
+        let map = MemoryMap::new(vec![region]).unwrap();
+        let mut machine = engine.prepare(program(), GasModel::Unmetered).machine(map);
+        machine.set_reg(1, 7);
+        for expected in [0, 7] {
+            machine.set_pc(0, false);
+            assert_eq!(machine.run().unwrap(), Exit::Panic);
+            assert_eq!((machine.regs()[2], machine.gas()), (expected, 0));
+        }
+    }
+
     /// The bound that buffers are sized by, for every opcode and the longest operands.
     #[test]
     fn machine_code_is_a_fixed_multiple() {

@@ -2,7 +2,8 @@
 //!
 //! The routines stand at the start of each program's code, so that every exit
 //! is a near jump. Inside a guest the stack holds, from the top: the address of
-//! the [`Context`], the registers the caller keeps, the return address.
+//! the [`Context`], rbp and rbx, the return address. The caller keeps the other registers, all
+//! of which a run changes.
 
 use std::mem::offset_of;
 
@@ -52,10 +53,11 @@ pub(super) const EXIT_CALL: u32 = 5;
 /// Offsets of the routines in the code.
 #[derive(Clone, Copy)]
 pub(super) struct Routines {
-    /// `extern "sysv64" fn(&mut Context, window: u64) -> u32`.
+    /// With the context in rdi and the window in rsi: call this; the exit comes back in eax.
     pub enter: u32,
-    /// With `site` in rcx and `value` pushed: jump here.
+    /// With `site` in rcx: jump here. `value` is the 4 bytes before it, sign-extended, or φ11.
     pub call: u32,
+    pub call_by_register: u32,
     /// As `enter`, for when GS is known to be the window already.
     pub resume: u32,
     /// With `value` in rcx: call these.
@@ -69,7 +71,8 @@ pub(super) struct Routines {
     pub table: u32,
 }
 
-const KEPT: [Reg; 6] = [RBP, RBX, R12, R13, R14, R15];
+/// What the caller can't give away.
+const KEPT: [Reg; 2] = [RBP, RBX];
 
 fn field(offset: usize) -> i32 {
     offset as i32
@@ -93,13 +96,11 @@ impl Routines {
         let resume = asm.offset();
         emit_enter(asm, false);
         let call = asm.offset();
-        emit_save(asm, 2);
-        pop_into(asm, offset_of!(Context, site));
-        pop_into(asm, offset_of!(Context, value));
-        asm.mov_imm(RAX, u64::from(EXIT_CALL));
-        emit_leave(asm);
+        emit_host_call(asm, false);
+        let call_by_register = asm.offset();
+        emit_host_call(asm, true);
         let common = asm.offset();
-        emit_save(asm, 3);
+        emit_save(asm);
         pop_into(asm, offset_of!(Context, value));
         asm.pop(RAX);
         pop_into(asm, offset_of!(Context, site));
@@ -116,6 +117,7 @@ impl Routines {
             enter,
             resume,
             call,
+            call_by_register,
             cold,
             wide_jump,
             table_address,
@@ -168,10 +170,36 @@ fn emit_wide_jump(asm: &mut Assembler, cold: &[u32], table_address: u32, entries
     asm.jump_reg(SCRATCH);
 }
 
-/// Pushes rcx, then saves registers and gas in the context, `depth` words down.
-fn emit_save(asm: &mut Assembler, depth: i32) {
+/// Out for a host call; rdx serves as the context's address, once it is saved itself.
+fn emit_host_call(asm: &mut Assembler, by_register: bool) {
+    asm.push(RDX);
+    asm.load_host(RDX, RSP, 8);
+    asm.store_host(RDX, field(offset_of!(Context, site)), SCRATCH);
+    let number = match by_register {
+        true => GUEST[11],
+        false => {
+            asm.load_host_signed_32(SCRATCH, SCRATCH, -4);
+            SCRATCH
+        }
+    };
+    asm.store_host(RDX, field(offset_of!(Context, value)), number);
+    for (index, reg) in GUEST.into_iter().enumerate() {
+        if reg == RDX {
+            asm.pop(SCRATCH);
+            asm.store_host(RDX, register_field(index), SCRATCH);
+        } else {
+            asm.store_host(RDX, register_field(index), reg);
+        }
+    }
+    asm.store_host(RDX, field(offset_of!(Context, gas)), GAS);
+    asm.mov_imm(RAX, u64::from(EXIT_CALL));
+    emit_leave(asm);
+}
+
+/// Pushes rcx, then saves registers and gas in the context, three words down.
+fn emit_save(asm: &mut Assembler) {
     asm.push(SCRATCH);
-    asm.load_host(SCRATCH, RSP, 8 * depth);
+    asm.load_host(SCRATCH, RSP, 24);
     for (index, reg) in GUEST.into_iter().enumerate() {
         asm.store_host(SCRATCH, register_field(index), reg);
     }
@@ -186,15 +214,24 @@ fn pop_into(asm: &mut Assembler, offset: usize) {
 
 /// Back to the caller; rax is the reason.
 fn emit_leave(asm: &mut Assembler) {
-    asm.pop(RDX);
+    asm.pop(SCRATCH);
     for reg in KEPT.into_iter().rev() {
         asm.pop(reg);
     }
     asm.ret();
 }
 
-/// A jump out for the host call whose number is on the stack.
-pub(super) fn emit_call(asm: &mut Assembler, routines: &Routines) {
-    asm.lea_ahead(SCRATCH, 5);
-    asm.jump(routines.call);
+/// A jump out for the host call of a number; that of φ11, if there is none.
+pub(super) fn emit_call(asm: &mut Assembler, routines: &Routines, number: Option<i32>) {
+    match number {
+        Some(number) => {
+            asm.lea_ahead(SCRATCH, 5 + 4);
+            asm.jump(routines.call);
+            asm.data(number);
+        }
+        None => {
+            asm.lea_ahead(SCRATCH, 5);
+            asm.jump(routines.call_by_register);
+        }
+    }
 }

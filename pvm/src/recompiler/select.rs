@@ -109,14 +109,8 @@ translations! {
         t.asm.set(op.a, op.wide_x);
         t.table_jump();
     }
-    fn ecall(t, _op) {
-        t.asm.push(super::routines::GUEST[11]);
-        t.host_call();
-    }
-    fn ecalli(t, op) {
-        t.asm.push_imm(op.x);
-        t.host_call();
-    }
+    fn ecall(t, _op) { t.host_call(None); }
+    fn ecalli(t, op) { t.host_call(Some(op.x)); }
     fn load_imm(t, op) { t.asm.set(op.a, op.wide_x); }
     fn load_imm_64(t, op) { t.asm.set(op.a, op.wide_x); }
     fn move_reg(t, op) { t.asm.mov(op.d, op.a); }

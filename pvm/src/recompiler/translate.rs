@@ -25,7 +25,7 @@ const STUBS_PER_STEP: usize = 3;
 /// A stub is a near call.
 pub(super) const STUB_LEN: u32 = 5;
 /// Bytes of a block's charge.
-pub(super) const CHARGE_LEN: u32 = 12;
+const CHARGE_LEN: u32 = 12;
 const ROUTINES_LEN_MAX: usize = 1024;
 
 /// Which cold exit a stub takes, above a pc of at most 24 bits.
@@ -42,6 +42,8 @@ pub(super) struct Translation {
     pub positions: Positions,
     /// Where each step's machine code starts.
     pub offsets: Vec<u32>,
+    /// Bytes of machine code that charge a block, at its start.
+    pub charge_len: u32,
     /// The pcs of gas blocks, and what each costs.
     pub blocks: Positions,
     pub costs: Vec<u32>,
@@ -163,6 +165,7 @@ pub(super) fn translate(
         routines,
         positions: translator.positions,
         offsets: translator.offsets,
+        charge_len: if model.is_metered() { CHARGE_LEN } else { 0 },
         blocks: translator.blocks,
         costs: translator.costs,
         lone_trap_cost,
@@ -185,7 +188,10 @@ impl Translator<'_> {
             self.offsets.push(self.asm.offset());
             if self.block_start {
                 self.blocks.push(step.pc);
-                charge = self.charge(&step);
+                charge = match model.is_metered() {
+                    true => self.charge(&step),
+                    false => None,
+                };
             }
             meter.step(&step);
             self.step(&step);
@@ -327,8 +333,9 @@ impl Translator<'_> {
         self.asm.jump_reg(SCRATCH);
     }
 
-    pub fn host_call(&mut self) {
-        super::routines::emit_call(&mut self.asm, &self.routines);
+    /// The call of a number; that of φ11, if there is none.
+    pub fn host_call(&mut self, number: Option<i32>) {
+        super::routines::emit_call(&mut self.asm, &self.routines, number);
     }
 
     fn emit_stubs(&mut self) -> u32 {
