@@ -7,7 +7,7 @@ mod common;
 
 use std::time::Instant;
 
-use common::chain::{engine, event, genesis_of};
+use common::chain::{engine, event, genesis_of, other_engine};
 use common::{A0, Asm, Node, PERSIST, Program, RAM, genesis, key, seed_key, sign};
 use jar_abi::HostCall as Op;
 use jar_cap::image::{Image, Mapping, Role, Source};
@@ -105,7 +105,7 @@ fn chain(program: &Program) -> Genesis {
     genesis.params.event_quota = 1 << 40;
     genesis.params.emit_bytes = 1 << 38;
     // A step's own code is no part of what it takes.
-    genesis.params.price_code_64 = 0;
+    genesis.params.price_enter_64 = 0;
     genesis
 }
 
@@ -458,7 +458,8 @@ fn signatures() {
 }
 
 fn code() {
-    let len = 1 << 20;
+    // Short, so that some run is not interrupted.
+    let len = 1 << 16;
     let mut program = Program::new();
     program.endpoint(0, "main", Role::Transact(0), |asm| {
         asm.halt_with(0);
@@ -473,9 +474,12 @@ fn code() {
             }
         }
     });
-    prepared("code prepared, 64 bytes", &program.build());
+    let dense = program.build();
+    prepared("Image entered, 64 bytes", &dense);
     let token = Image::decode_checked(&token_image()).expect("a good Image");
-    prepared("the token's code prepared, 64 bytes", &token);
+    prepared("the token's Image entered, 64 bytes", &token);
+    made("Image made, 64 bytes", &dense);
+    made("the token's Image made, 64 bytes", &token);
 }
 
 fn token_image() -> Vec<u8> {
@@ -483,23 +487,71 @@ fn token_image() -> Vec<u8> {
     std::fs::read(path).expect("the token chain's Image")
 }
 
+/// What entering an Image for the first time takes, on each engine.
 fn prepared(what: &str, image: &Image) {
-    let code_len = image.program.code.len() as f64;
-    let ns = shortest(5, || {
-        let program = jar_pvm::Program::new(
-            image.program.code.clone(),
-            image.program.bitmask.clone(),
-            image.program.jump_table.clone(),
-        );
-        let program = std::sync::Arc::new(program.expect("well-formed"));
+    let size = image.encode().len() as f64;
+    for engine in [engine(), other_engine()] {
+        let ns = shortest(60, || {
+            let start = Instant::now();
+            let program = jar_pvm::Program::new(
+                image.program.code.clone(),
+                image.program.bitmask.clone(),
+                image.program.jump_table.clone(),
+            );
+            let program = std::sync::Arc::new(program.expect("well-formed"));
+            let prepared = engine.prepare(program, jar_pvm::GasModel::Pipeline);
+            let ns = start.elapsed().as_nanos() as f64;
+            assert!(prepared.block_cost(0).is_some());
+            ns
+        });
+        let gas = Params::default().price_enter_64 as f64;
+        let ns = ns / (size / 64.0);
+        row(&format!("{what}, {}", engine.name()), &Cost { ns, gas });
+    }
+}
+
+/// What making an Image takes, its hashes included.
+fn made(what: &str, image: &Image) {
+    let make = |bytes: Vec<u8>| {
+        let mut program = Program::new();
+        program.endpoint(0, "main", Role::Transact(0), |asm| {
+            asm.call(Op::MakeImage, &[0, 51]).halt();
+        });
+        let mut genesis = genesis(&program);
+        genesis.params.payload_bytes = 1 << 30;
+        let node = Node::new(&genesis, &[]);
+        let event = event(bytes);
+        let ns = shortest(60, || {
+            let start = Instant::now();
+            let outcome = node.simulate(0, &event);
+            let ns = start.elapsed().as_nanos() as f64;
+            assert_eq!(outcome.ending, jar_kernel::block::Ending::Halted(0));
+            ns
+        });
+        let bytes = node.simulate(0, &event).gas_used;
+        (ns, bytes as f64)
+    };
+    let small = Image {
+        program: jar_cap::image::Program {
+            code: vec![0],
+            bitmask: vec![1],
+            jump_table: Vec::new(),
+        },
+        ..Image::default()
+    };
+    let encoded = image.encode();
+    let parts = encoded.len() as f64 / 64.0;
+    let hashed = shortest(60, || {
         let start = Instant::now();
-        let prepared = engine().prepare(program, jar_pvm::GasModel::Pipeline);
+        let id = jar_cap::hash::blake2b(&[&encoded]);
         let ns = start.elapsed().as_nanos() as f64;
-        assert!(prepared.block_cost(0).is_some());
+        assert_ne!(id, [0; 32]);
         ns
     });
-    let gas = Params::default().price_code_64 as f64;
-    let ns = ns / (code_len / 64.0);
+    let (less, more) = (make(small.encode()), make(encoded.clone()));
+    // Hashed at commit, once for each Image that one may be pinned in, and itself.
+    let ns = (more.0 - less.0 + 5.0 * hashed) / parts;
+    let gas = (more.1 - less.1) / parts;
     row(what, &Cost { ns, gas });
 }
 

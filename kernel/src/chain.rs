@@ -255,6 +255,7 @@ impl Chain {
                 endpoint,
                 arguments: [0; 4],
                 scratch: Some(Cap::Data(Data::new(payload))),
+                next_image: None,
                 block: self.block_info(&state.header),
                 grant: Grant {
                     gas: self.params().view_gas,
@@ -306,6 +307,7 @@ impl Chain {
                 endpoint,
                 arguments: [0; 4],
                 scratch: Some(Cap::Data(Data::new(&event.payload))),
+                next_image: None,
                 block: self.block_info(&state.header),
                 grant: Grant {
                     gas: self.params().event_gas,

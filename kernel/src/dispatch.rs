@@ -230,6 +230,32 @@ impl Pipeline {
         fed.or_else(first)
     }
 
+    /// Drops what an upgraded chain no longer takes: slots of endpoints that are not Dispatch,
+    /// items for endpoints that are not Transact.
+    pub fn fit(&mut self, image: &Image) {
+        let role = |endpoint: &u8| image.endpoints.get(endpoint).map(|e| e.role);
+        let mut gone = Vec::new();
+        self.slots.retain(|endpoint, slot| {
+            let is_dispatch = role(endpoint) == Some(Role::Dispatch);
+            slot.items.retain(|item| {
+                let stays = is_dispatch
+                    && match item.kind {
+                        SlotItemKind::Dispatch => true,
+                        SlotItemKind::Transact => {
+                            matches!(role(&item.endpoint), Some(Role::Transact(_)))
+                        }
+                    };
+                if !stays {
+                    slot.bytes -= item.size;
+                    gone.push(item.clone());
+                }
+                stays
+            });
+            is_dispatch
+        });
+        gone.iter().for_each(|item| self.forget(item));
+    }
+
     /// Whether a slot has room for an item of this size.
     fn has_room(&self, endpoint: u8, size: u64, params: &Params) -> bool {
         self.slots.get(&endpoint).is_none_or(|slot| {

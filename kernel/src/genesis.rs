@@ -123,6 +123,7 @@ fn run_genesis(env: &Env, image: &ImageRef, genesis: &Genesis) -> Result<Instanc
             endpoint: *endpoint,
             arguments: [0; 4],
             scratch: Some(Cap::Data(Data::new(&genesis.payload))),
+            next_image: None,
             block: BlockInfo {
                 genesis: [0; 32],
                 parent: [0; 32],
@@ -141,7 +142,7 @@ fn run_genesis(env: &Env, image: &ImageRef, genesis: &Genesis) -> Result<Instanc
         },
     )?;
     match finished.ending {
-        Ending::Halted(0) => Ok(finished.instance),
+        Ending::Halted(0) => Ok(finished.instance.with_image(finished.next_image)),
         ending => {
             let mut reason = format!("the Genesis endpoint {ending}");
             for line in lines.into_inner() {

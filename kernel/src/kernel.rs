@@ -7,7 +7,6 @@ mod reorg;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use jar_cap::image::Image;
 use jar_cap::{Cap, Hash, ImageRef, state_root};
 use jar_pvm::Engine;
 
@@ -24,7 +23,7 @@ use crate::exec::Env;
 use crate::genesis::{check_genesis, check_numbers, commit_genesis};
 use crate::hardware::{Commit, Emission, Hardware, SignError, SignRequest, Trace, Watermark};
 use crate::params::Genesis;
-use crate::programs::Programs;
+use crate::programs::{Programs, decode_image};
 use crate::signatures::{SignatureCheck, verify_batch};
 use crate::walk::{InvalidBlock, Mode, Walked, check_sizes, walk};
 
@@ -56,15 +55,8 @@ impl<H: Hardware> Kernel<H> {
         genesis: &Genesis,
         engine: Arc<dyn Engine>,
     ) -> Result<Kernel<H>, KernelError> {
-        let image = Image::decode_checked(&genesis.image)
-            .map_err(|error| KernelError::Image(error.to_string()))?;
-        let limit = genesis.params.code_bytes;
-        if image.program.code.len() as u64 > limit {
-            return Err(KernelError::Image(format!(
-                "the code is over {limit} bytes"
-            )));
-        }
         check_numbers(genesis)?;
+        let image = decode_image(&genesis.image, &genesis.params).map_err(KernelError::Image)?;
         let image = ImageRef::new(image);
         let store = hardware.store();
         let env = Env {

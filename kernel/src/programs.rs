@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use jar_cap::image::{Image, Pinned};
+use jar_cap::image::{Endpoint, Image, Limits, Pinned};
 use jar_cap::{CNode, Cap, Data, Hash, ImageRef, Key, MemoryStore, NodeStore, StoreError};
 use jar_pvm::{Code, Engine, GasModel, PageError, PageSource};
 
 use crate::error::KernelError;
+use crate::params::Params;
 
-/// Code bytes the cache holds at the most.
+/// Bytes of Images whose code the cache holds at the most.
 const CACHE_BYTES_MAX: usize = 64 << 20;
 
 /// An Image with everything its calls need.
@@ -41,20 +42,7 @@ impl PageSource for PinnedPages {
 
 impl Loaded {
     fn new(handle: &ImageRef, image: Arc<Image>, engine: &dyn Engine) -> Result<Self, KernelError> {
-        let program = jar_pvm::Program::new(
-            image.program.code.clone(),
-            image.program.bitmask.clone(),
-            image.program.jump_table.clone(),
-        )
-        .map_err(|error| KernelError::Image(error.to_string()))?;
-        for endpoint in image.endpoints.values() {
-            if !program.is_block_start(endpoint.pc) {
-                return Err(KernelError::Image(format!(
-                    "endpoint {} starts at {}, where no block does",
-                    endpoint.name, endpoint.pc
-                )));
-            }
-        }
+        let program = program_of(&image).map_err(KernelError::Image)?;
         let pinned: BTreeMap<Key, Cap> = image
             .pinned
             .iter()
@@ -86,15 +74,57 @@ impl Loaded {
         }
     }
 
-    /// Bytes of code, by which a first entry is priced.
-    pub fn code_len(&self) -> u64 {
-        self.image.program.code.len() as u64
+    /// Bytes of the Image, which its prepared code grows with.
+    fn size(&self) -> usize {
+        self.handle.size() as usize
     }
 }
 
 fn pinned_pages(data: Data) -> Arc<dyn PageSource> {
     let nothing = MemoryStore::new();
     Arc::new(PinnedPages { data, nothing })
+}
+
+/// Decodes an Image and checks all of its structure, and that of those pinned in it: endpoints
+/// start where a block does. Says what is wrong with it.
+pub(crate) fn decode_image(bytes: &[u8], params: &Params) -> Result<Image, String> {
+    if bytes.len() as u64 > params.image_bytes {
+        return Err(format!("the Image is over {} bytes", params.image_bytes));
+    }
+    let image: Image = jar_cap::decode_canonical(bytes).map_err(|error| error.to_string())?;
+    let limits = Limits {
+        code_bytes: u32::try_from(params.code_bytes).unwrap_or(u32::MAX),
+        data_bytes: params.data_bytes,
+    };
+    image.check(&limits).map_err(|error| error.to_string())?;
+    // The nesting is bounded by the check before.
+    let mut unchecked = vec![&image];
+    while let Some(image) = unchecked.pop() {
+        program_of(image)?;
+        unchecked.extend(image.pinned.values().filter_map(|pinned| match pinned {
+            Pinned::Image(image) => Some(&**image),
+            Pinned::Data(_) => None,
+        }));
+    }
+    Ok(image)
+}
+
+/// The program of an Image, each endpoint at a block's start.
+fn program_of(image: &Image) -> Result<jar_pvm::Program, String> {
+    let program = jar_pvm::Program::new(
+        image.program.code.clone(),
+        image.program.bitmask.clone(),
+        image.program.jump_table.clone(),
+    )
+    .map_err(|error| error.to_string())?;
+    for Endpoint { name, pc, .. } in image.endpoints.values() {
+        if !program.is_block_start(*pc) {
+            return Err(format!(
+                "endpoint {name} starts at {pc}, where no block does"
+            ));
+        }
+    }
+    Ok(program)
 }
 
 fn pinned_cap(pinned: &Pinned) -> Cap {
@@ -121,9 +151,9 @@ impl Cache {
 
     fn insert(&mut self, id: Hash, loaded: Arc<Loaded>) {
         self.clock += 1;
-        self.bytes += loaded.code_len() as usize;
+        self.bytes += loaded.size();
         if let Some((_, old)) = self.entries.insert(id, (self.clock, loaded)) {
-            self.bytes -= old.code_len() as usize;
+            self.bytes -= old.size();
         }
         while self.bytes > CACHE_BYTES_MAX && self.entries.len() > 1 {
             let oldest = self.entries.iter().min_by_key(|(_, (used, _))| *used);
@@ -131,7 +161,7 @@ impl Cache {
                 return;
             };
             if let Some((_, old)) = self.entries.remove(&id) {
-                self.bytes -= old.code_len() as usize;
+                self.bytes -= old.size();
             }
         }
     }

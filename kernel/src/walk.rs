@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jar_cap::image::{Image, Role};
-use jar_cap::{Cap, Data, Hash, Instance};
+use jar_cap::{Cap, Data, Hash, ImageRef, Instance};
 use parity_scale_codec::Encode;
 
 use crate::block::{Body, Ending, Event, Outcome, Scope};
@@ -147,6 +147,8 @@ pub(crate) enum Mode<'a> {
 #[derive(Debug)]
 pub(crate) struct Walked {
     pub instance: Instance,
+    /// The Image that a call set: it takes its place when the block commits.
+    next_image: Option<ImageRef>,
     pub body: Body,
     pub outcomes: Vec<Outcome>,
     /// Ids of events with the index of their outcome.
@@ -212,7 +214,9 @@ pub(crate) fn walk(
             }
         }
     }
-    Ok(walk.walked)
+    let mut walked = walk.walked;
+    walked.instance = walked.instance.with_image(walked.next_image.take());
+    Ok(walked)
 }
 
 impl<'a> Walk<'a> {
@@ -231,6 +235,7 @@ impl<'a> Walk<'a> {
             },
             walked: Walked {
                 instance: parent.instance.clone(),
+                next_image: None,
                 body: Body::default(),
                 outcomes: Vec::new(),
                 events: Vec::new(),
@@ -479,6 +484,7 @@ impl<'a> Walk<'a> {
                 endpoint,
                 arguments: [0; 4],
                 scratch: call.scratch,
+                next_image: self.walked.next_image.clone(),
                 block: self.block,
                 grant: call.grant,
                 traces: call.traces,
@@ -495,6 +501,7 @@ impl<'a> Walk<'a> {
         let Finished {
             ending,
             instance,
+            next_image,
             gas_used,
             effects,
             ..
@@ -512,6 +519,9 @@ impl<'a> Walk<'a> {
                 .push((id, self.walked.outcomes.len() as u32));
         }
         self.walked.instance = instance;
+        if let Ending::Halted(_) = ending {
+            self.walked.next_image = next_image;
+        }
         self.walked.score = score.or(self.walked.score);
         self.walked.finalize.extend(finalize);
         self.walked.outcomes.push(Outcome {

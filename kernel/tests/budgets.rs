@@ -8,6 +8,7 @@ use common::{Asm, Node, PERSIST, RAM, genesis};
 use jar_abi::{Fault, HostCall as Op};
 use jar_cap::image::{Image, Role, Source};
 use jar_kernel::block::Ending;
+use parity_scale_codec::Encode;
 
 fn gas_of(image: &Image) -> u64 {
     let node = Node::new(&genesis_of(image), &[]);
@@ -200,7 +201,7 @@ fn written_pages_are_paid_for_however_a_call_ends() {
 }
 
 #[test]
-fn code_is_paid_for_once_an_event() {
+fn an_image_is_paid_for_once_an_event() {
     let (short, long) = ([0; 0], [0; 6400]);
     let gas = |padding: &[u8], calls: usize| {
         let mut callee = program(Role::Call, |asm| {
@@ -219,9 +220,12 @@ fn code_is_paid_for_once_an_event() {
         });
         let entries = [(CALLEE, instance(&callee, &[]))];
         let node = Node::with_entries(&genesis(&main), &[], &entries);
-        node.simulate(0, &event([])).gas_used
+        let parts = callee.build().encoded_size().div_ceil(64) as u64;
+        (node.simulate(0, &event([])).gas_used, parts)
     };
-    let price = jar_kernel::Params::default().price_code_64;
-    assert_eq!(gas(&long, 1) - gas(&short, 1), 100 * price);
-    assert_eq!(gas(&long, 2) - gas(&short, 2), 100 * price);
+    let price = jar_kernel::Params::default().price_enter_64;
+    for calls in [1, 2] {
+        let ((more, long), (less, short)) = (gas(&long, calls), gas(&short, calls));
+        assert_eq!(more - less, (long - short) * price);
+    }
 }

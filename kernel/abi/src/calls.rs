@@ -68,9 +68,9 @@ host_calls! {
     6 Kind kind(slot) -> "kind, size in φ8" ! [Empty, WrongKind, Invalid], built;
     7 NextKey next_key(cnode, key_ptr, key_len, out_ptr) -> "length of the next key" ! [Empty, WrongKind, Invalid], built;
     16 Yield yield_(marker) -> "0" ! [Empty, WrongKind, Invalid], built;
-    17 SetImage set_image(image) -> "0" ! [Empty, Occupied, WrongKind, Invalid], reserved;
-    18 DeriveSpawn derive_spawn(image, cnode, dst) -> "0" ! [Empty, Occupied, Pinned, Busy, WrongKind, Invalid], reserved;
-    19 MakeImage make_image(data, dst) -> "0" ! [Empty, Occupied, Pinned, Busy, WrongKind, Range, Invalid], reserved;
+    17 SetImage set_image(image) -> "0" ! [Empty, Occupied, WrongKind, Invalid], built;
+    18 DeriveSpawn derive_spawn(image, cnode, dst) -> "0" ! [Empty, Occupied, Pinned, Busy, WrongKind, Invalid], built;
+    19 MakeImage make_image(data, dst) -> "0" ! [Empty, Occupied, Pinned, Busy, WrongKind, Range, Invalid], built;
     20 SameType same_type(a, b) -> "1 same, 0 not" ! [Empty, WrongKind, Invalid], built;
     21 TypeOf type_of(src, dst) -> "0" ! [Empty, Occupied, Pinned, Busy, WrongKind, Invalid], built;
     22 ReadData read_data(slot, ptr, len, offset) -> "bytes copied" ! [Empty, WrongKind, Range, Invalid], built;
@@ -83,7 +83,7 @@ host_calls! {
     29 Detach detach(slot) -> "0" ! [Empty, WrongKind, Denied, Invalid], built;
     30 Attest attest(slot, key_ptr, blob_ptr, blob_len, scope_ptr, scope_len) -> "1 recorded, 0 absent" ! [Empty, WrongKind, Denied, Invalid], built;
     31 Result result(slot, ptr, len) -> "1 recorded, 0 absent" ! [Empty, WrongKind, Range, Denied, Invalid], built;
-    32 Subtype subtype(ty, image, dst) -> "0" ! [Empty, Occupied, Pinned, Busy, WrongKind, Invalid], reserved;
+    32 Subtype subtype(ty, image, dst) -> "0" ! [Empty, Occupied, Pinned, Busy, WrongKind, Invalid], built;
     33 BlockInfo block_info(ptr) -> "0" ! [], built;
     34 Score score(slot, score) -> "0" ! [Empty, WrongKind, Denied, Invalid], built;
     35 Finalize finalize(slot, hash_ptr) -> "0" ! [Empty, WrongKind, Denied, Invalid], built;

@@ -89,7 +89,7 @@ codes! {
 
 codes! {
     /// What a slot holds, as `kind` answers it; φ8 is then the size: bytes for Data and Image
-    /// (of its code), 0 for the others.
+    /// (of its encoding), 0 for the others.
     Kind: u64 {
         /// Bytes.
         Data = 1,

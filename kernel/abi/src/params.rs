@@ -20,6 +20,7 @@ macro_rules! for_each_param {
             "Size of an encoded block body." block_bytes = 4_194_304;
             "Size of an event's payload." payload_bytes = 1_048_576;
             "Size of an Image's code." code_bytes = 4_194_304;
+            "Size of an encoded Image." image_bytes = 8_388_608;
             "Size of a Data." data_bytes = 1_073_741_824;
             "Items of a Dispatch slot." dispatch_items = 8_192;
             "Encoded bytes of a Dispatch slot." dispatch_bytes = 4_194_304;
@@ -36,7 +37,8 @@ macro_rules! for_each_param {
             "Price of each started 64 bytes copied between guest and kernel." price_copy_64 = 20;
             "Price of each started 64 bytes hashed, or stored in a new Data." price_hash_64 = 300;
             "Price of a nested call, machine included." price_call = 10_000;
-            "Price of each started 64 bytes of code at the first entry of an Image in an event; the chain's own is free." price_code_64 = 3_000;
+            "Price of each started 64 bytes of an Image when an event first enters, spawns or sets it; the chain's own is free." price_enter_64 = 2_400;
+            "Price of each started 64 bytes of an Image that is made: decoded, checked, hashed at each level of its nesting." price_image_64 = 2_000;
             "Price of an attestation." price_attest = 120_000;
             "Quota of an occupied slot, besides its key." quota_slot = 128;
         }

@@ -20,7 +20,7 @@ pub struct ImageRef(Arc<Inner>);
 struct Inner {
     id: OnceLock<Hash>,
     image: OnceLock<Arc<Image>>,
-    code_len: u32,
+    size: u32,
     record: Mark,
 }
 
@@ -30,18 +30,18 @@ impl ImageRef {
         let image = image.into();
         ImageRef(Arc::new(Inner {
             id: OnceLock::new(),
-            code_len: image.program.code.len() as u32,
+            size: size_of(image.encoded_size()),
             image: OnceLock::from(image),
             record: Mark::default(),
         }))
     }
 
     /// A handle of an Image in the store of this number.
-    pub(crate) fn stored(id: Hash, code_len: u32, store: u64) -> ImageRef {
+    pub(crate) fn stored(id: Hash, size: u32, store: u64) -> ImageRef {
         ImageRef(Arc::new(Inner {
             id: OnceLock::from(id),
             image: OnceLock::new(),
-            code_len,
+            size,
             record: Mark::new(store),
         }))
     }
@@ -55,7 +55,7 @@ impl ImageRef {
         let image = decode(id, bytes)?;
         Ok(ImageRef(Arc::new(Inner {
             id: OnceLock::from(id),
-            code_len: image.program.code.len() as u32,
+            size: size_of(bytes.len()),
             image: OnceLock::from(Arc::new(image)),
             record: Mark::new(store),
         })))
@@ -70,9 +70,9 @@ impl ImageRef {
         })
     }
 
-    /// Bytes of code, known without reading the Image.
-    pub fn code_len(&self) -> u32 {
-        self.0.code_len
+    /// Bytes of its encoding, known without reading the Image.
+    pub fn size(&self) -> u32 {
+        self.0.size
     }
 
     /// The Image.
@@ -82,9 +82,10 @@ impl ImageRef {
         }
         let record = self.record_id();
         let corrupt = |reason| StoreError::Corrupt { id: record, reason };
-        let image = decode(self.id(), &read(store, &record)?).map_err(corrupt)?;
-        if image.program.code.len() as u64 != u64::from(self.0.code_len) {
-            return Err(corrupt("the code is not of the length it was named with"));
+        let bytes = read(store, &record)?;
+        let image = decode(self.id(), &bytes).map_err(corrupt)?;
+        if size_of(bytes.len()) != self.0.size {
+            return Err(corrupt("the Image is not of the size it was named with"));
         }
         Ok(self.0.image.get_or_init(|| Arc::new(image)).clone())
     }
@@ -101,6 +102,11 @@ impl ImageRef {
     pub(crate) fn encoded(&self) -> Option<Vec<u8>> {
         self.0.image.get().map(|image| image.encode())
     }
+}
+
+/// A size as it is kept; nothing that is made by a program comes near its end.
+fn size_of(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
 }
 
 fn decode(id: Hash, bytes: &[u8]) -> Result<Image, &'static str> {

@@ -274,6 +274,19 @@ impl Instance {
         )
     }
 
+    /// The program that this one is from the halt on, if `set_image` recorded an Image: its
+    /// table stays, its type says where it comes from. A native, and a program without one, is
+    /// as it was.
+    pub fn with_image(self, image: Option<ImageRef>) -> Instance {
+        match (image, self.body()) {
+            (Some(image), Body::Program { cnode, .. }) => {
+                let type_id = set_image_type(&self.type_id(), &image.id());
+                Instance::program(type_id, image, cnode.clone())
+            }
+            _ => self,
+        }
+    }
+
     /// A native Instance with SCALE of its state.
     pub fn native(kind: NativeKind, state: Vec<u8>) -> Instance {
         Instance::new(native_type(kind), Body::Native { kind, state })

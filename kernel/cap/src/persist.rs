@@ -72,7 +72,7 @@ impl<'a> Item<'a> {
             Item::Trie(..) | Item::StoredLeaf(_) => (Tag::TrieLeaf, self.hash(), None),
             Item::Pages(_, 0) => (Tag::PageLeaf, self.hash(), None),
             Item::Pages(_, height) => (Tag::PageNode, self.hash(), Some(*height)),
-            Item::Image(image) => (Tag::Image, self.hash(), Some(image.code_len())),
+            Item::Image(image) => (Tag::Image, self.hash(), Some(image.size())),
         };
         Reference {
             id: RecordId::new(tag, hash),

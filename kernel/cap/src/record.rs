@@ -152,7 +152,7 @@ impl Form {
                 DataForm::Bytes(bytes) => Form::Bytes(bytes),
                 DataForm::Tree(len, root) => Form::Data(len, root),
             },
-            Cap::Image(image) => Form::Image(image.id(), image.code_len()),
+            Cap::Image(image) => Form::Image(image.id(), image.size()),
             Cap::CNode(cnode) => Form::CNode(Root::of(cnode)),
             Cap::Instance(instance) => match instance.body() {
                 Body::Program {
@@ -162,7 +162,7 @@ impl Form {
                 } => Form::Program(
                     instance.type_id(),
                     image.id(),
-                    image.code_len(),
+                    image.size(),
                     Root::of(cnode),
                     StatusForm::of(status),
                 ),
@@ -177,11 +177,11 @@ impl Form {
         Ok(match self {
             Form::Bytes(bytes) => Cap::Data(DataForm::Bytes(bytes).into_data(store)?),
             Form::Data(len, root) => Cap::Data(DataForm::Tree(len, root).into_data(store)?),
-            Form::Image(id, code_len) => Cap::Image(ImageRef::stored(id, code_len, store)),
+            Form::Image(id, size) => Cap::Image(ImageRef::stored(id, size, store)),
             Form::CNode(root) => Cap::CNode(root.into_cnode(store)),
-            Form::Program(type_id, image, code_len, root, status) => {
+            Form::Program(type_id, image, size, root, status) => {
                 let body = Body::Program {
-                    image: ImageRef::stored(image, code_len, store),
+                    image: ImageRef::stored(image, size, store),
                     cnode: root.into_cnode(store),
                     status: status.into_status(store)?,
                 };
@@ -222,7 +222,7 @@ impl StatusForm {
             return StatusForm::Idle;
         };
         let ephemeral = paused.ephemeral.iter();
-        let image = |image: &ImageRef| (image.id(), image.code_len());
+        let image = |image: &ImageRef| (image.id(), image.size());
         StatusForm::Paused(Box::new(PausedForm {
             regs: paused.regs,
             pc: paused.pc,
@@ -241,7 +241,7 @@ impl StatusForm {
         for (index, data) in form.ephemeral {
             ephemeral.insert(index, data.into_data(store)?);
         }
-        let image = |(id, code_len)| ImageRef::stored(id, code_len, store);
+        let image = |(id, size)| ImageRef::stored(id, size, store);
         Ok(Status::Paused(Arc::new(Paused {
             regs: form.regs,
             pc: form.pc,
@@ -527,7 +527,7 @@ fn decode(reference: &Reference, bytes: &[u8], store: u64) -> Result<Content, Re
         }
         Some(Tag::Image) => {
             let image = ImageRef::from_record(hash, bytes, store)?;
-            check_level(image.code_len())?;
+            check_level(image.size())?;
             Ok(Content::Cap(Cap::Image(image)))
         }
         Some(tag) => {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jar_cap::{Cap, Hash, Instance};
+use jar_cap::{Cap, Hash, ImageRef, Instance};
 use parity_scale_codec::Encode;
 
 use crate::dispatch::SlotView;
@@ -44,6 +44,8 @@ pub(crate) struct Invocation<'a, 't> {
     pub arguments: [u64; 4],
     /// What slot 0 holds at entry.
     pub scratch: Option<Cap>,
+    /// The Image that an earlier call of the block set: it takes its place when the block commits.
+    pub next_image: Option<ImageRef>,
     pub block: BlockInfo,
     pub grant: Grant,
     pub traces: Traces<'t>,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jar_cap::image::Endpoint;
-use jar_cap::{Body, CNode, Cap, Data, Hash, ImageRef, Instance, Path, Resource, set_image_type};
+use jar_cap::{Body, CNode, Cap, Data, Hash, ImageRef, Instance, Path, Resource};
 use jar_pvm::{Machine, MemoryMap};
 
 use crate::error::KernelError;
@@ -147,10 +147,7 @@ impl Frame {
             next_image,
             ..
         } = self;
-        match next_image {
-            None => Instance::program(type_id, loaded.handle.clone(), table),
-            Some(image) => Instance::program(set_image_type(&type_id, &image.id()), image, table),
-        }
+        Instance::program(type_id, loaded.handle.clone(), table).with_image(next_image)
     }
 }
 

@@ -123,6 +123,11 @@ impl FrameMemory {
         Ok((regions, memory))
     }
 
+    /// Paths of the slots that writable memory shows.
+    pub fn persistent_paths(&self) -> impl Iterator<Item = &Path> {
+        self.mapped.iter().map(|mapped| &mapped.path)
+    }
+
     /// Counts the pages written up to now.
     fn count(&mut self, machine: &dyn Machine) {
         let count = u64::from(machine.written_count());

@@ -138,7 +138,7 @@ impl Execution<'_, '_> {
 
     /// The chain of suspended calls that begins at a path of the running frame; `None` where no
     /// suspended Instance is.
-    pub(super) fn paused_chain(&self, path: &Path) -> Result<Option<PausedChain>, Stop> {
+    pub(super) fn paused_chain(&mut self, path: &Path) -> Result<Option<PausedChain>, Stop> {
         let store = self.store();
         let room = self.env.params.max_depth - self.frames.len() as u64;
         let mut found = match self.frame().get(store, path) {

@@ -1,6 +1,7 @@
 //! The loop that drives frames until the root ends.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use jar_abi::{CallStatus, Fault, HostCall, Status};
 use jar_cap::image::{Endpoint, Role};
@@ -15,6 +16,7 @@ use crate::exec::frame::{Entry, Frame, Program, program_parts};
 use crate::exec::memory::declared_bytes;
 use crate::exec::meters::Rows;
 use crate::exec::{BlockInfo, Env, Grant, Invocation, Stop, Traces};
+use crate::programs::Loaded;
 
 /// What came of a top-level call.
 pub(crate) struct Finished<'t> {
@@ -88,6 +90,7 @@ pub(crate) fn execute<'a, 't>(
         endpoint,
         arguments,
         scratch,
+        next_image,
         block,
         grant,
         traces,
@@ -96,7 +99,7 @@ pub(crate) fn execute<'a, 't>(
         log,
     } = invocation;
     let mut execution = Execution::new(env, block, traces, slot, log, grant);
-    let root = execution.run_root(&instance, endpoint, arguments, scratch, is_view)?;
+    let root = execution.run_root(&instance, endpoint, arguments, scratch, is_view, next_image)?;
     let gas_used = grant.gas - execution.gas.budget();
     let mut finished = Finished {
         ending: Ending::Halted(0),
@@ -178,18 +181,21 @@ impl<'a, 't> Execution<'a, 't> {
         arguments: [u64; 4],
         scratch: Option<Cap>,
         is_view: bool,
+        next_image: Option<ImageRef>,
     ) -> Result<Root, KernelError> {
         let internal = |what: &str| KernelError::Internal(what.to_string());
+        // The chain's own Image is prepared on every node: its code costs nothing.
+        let image = program_parts(instance).map(|(_, image, _)| image.id());
+        self.entered.extend(image);
         let program = self
-            .load_program(instance)?
+            .load_program(instance)
+            .map_err(node_error)?
             .ok_or_else(|| internal("the chain Instance is not a program"))?;
         let image = program.loaded.image.clone();
         let endpoint = image
             .endpoints
             .get(&endpoint)
             .ok_or_else(|| internal("a top-level call of no endpoint"))?;
-        // The chain's own Image is prepared on every node: its code costs nothing.
-        self.entered.insert(program.loaded.handle.id());
         let price = self.entry_price(&program);
         let can_enter = self.gas.budget() >= price;
         // What can't be entered spends all, so that no block holds more calls than its gas
@@ -206,12 +212,13 @@ impl<'a, 't> Execution<'a, 't> {
             is_view,
             is_copy: false,
         };
-        let frame = match self.build_frame(program, entry) {
+        let mut frame = match self.build_frame(program, entry) {
             Ok(frame) => frame,
             // The chain's own mappings don't fit its table: only its program can mend that.
             Err(Stop::Status(_)) => return Ok(Root::Faulted(Fault::Panic)),
             Err(stop) => return Err(node_error(stop)),
         };
+        frame.next_image = next_image;
         self.push(frame).map_err(node_error)?;
         self.drive()
     }
@@ -432,12 +439,25 @@ impl<'a, 't> Execution<'a, 't> {
         Ok(())
     }
 
-    /// The program of an Instance; `None` for a native one.
-    pub fn load_program(&self, instance: &Instance) -> Result<Option<Program>, KernelError> {
+    /// An Image ready to run. The first time in this event it is paid for by its size, before
+    /// anything of it is read; that is spent for good, as the work is done.
+    pub fn prepare(&mut self, image: &ImageRef) -> Result<Arc<Loaded>, Stop> {
+        let id = image.id();
+        if !self.entered.contains(&id) {
+            let parts = u64::from(image.size()).div_ceil(64);
+            self.charge(parts.saturating_mul(self.env.params.price_enter_64))?;
+            self.charged = 0;
+            self.entered.insert(id);
+        }
+        Ok(self.env.programs.load(self.store(), image)?)
+    }
+
+    /// The program of an Instance, [prepared](Self::prepare); `None` for a native one.
+    pub fn load_program(&mut self, instance: &Instance) -> Result<Option<Program>, Stop> {
         let Some((type_id, image, table)) = program_parts(instance) else {
             return Ok(None);
         };
-        let loaded = self.env.programs.load(self.store(), &image)?;
+        let loaded = self.prepare(&image)?;
         Ok(Some(Program {
             type_id,
             table,
@@ -445,18 +465,12 @@ impl<'a, 't> Execution<'a, 't> {
         }))
     }
 
-    /// What entering a program costs besides the call: its mappings and meters, and its code the
-    /// first time.
+    /// What entering a prepared program costs: the call, its mappings and its meters.
     pub fn entry_price(&self, program: &Program) -> u64 {
         let params = &self.env.params;
         let image = &program.loaded.image;
         let slots = image.memory.len() + image.gas_slots.len() + image.quota_slots.len();
-        let code = if self.entered.contains(&program.loaded.handle.id()) {
-            0
-        } else {
-            program.loaded.code_len().div_ceil(64) * params.price_code_64
-        };
-        params.price_call + slots as u64 * params.price_path_key + code
+        params.price_call + slots as u64 * params.price_path_key
     }
 
     /// A frame for a program, or the code by which CALL is refused.

@@ -29,7 +29,7 @@ impl Frame {
 
     /// Checks that a path can be filled: its parent is a CNode, nothing is there.
     pub fn check_vacant(&self, store: &dyn NodeStore, path: &Path) -> Result<(), Stop> {
-        if self.is_pinned(path) {
+        if self.is_pinned(store, path)? {
             return Err(Status::Pinned.into());
         }
         self.check_unreserved(path)?;
@@ -53,7 +53,7 @@ impl Frame {
 
     /// What a path holds, if it may be taken from there.
     pub fn get_free(&self, store: &dyn NodeStore, path: &Path) -> Result<Cap, Stop> {
-        if self.is_pinned(path) {
+        if self.is_pinned(store, path)? {
             return Err(Status::Pinned.into());
         }
         self.get_whole(store, path)
@@ -86,8 +86,17 @@ impl Frame {
         Ok(former)
     }
 
-    fn is_pinned(&self, path: &Path) -> bool {
-        self.loaded.pinned.contains_key(path.split_first().0)
+    /// Whether a path leads through a slot that the Image pins, or the one that `set_image`
+    /// recorded will.
+    fn is_pinned(&self, store: &dyn NodeStore, path: &Path) -> Result<bool, Stop> {
+        let first = path.split_first().0;
+        if self.loaded.pinned.contains_key(first) {
+            return Ok(true);
+        }
+        match &self.next_image {
+            None => Ok(false),
+            Some(image) => Ok(image.image(store)?.pinned.contains_key(first)),
+        }
     }
 
     /// Sets a path that was checked, and lets this operation win over the mappings of that

@@ -294,6 +294,7 @@ fn phase<'t>(
             endpoint: call.endpoint,
             arguments: [call.phase as u64, u64::from(call.view.len()), 0, 0],
             scratch: call.arriving.map(payload),
+            next_image: None,
             block: chain.block_info(&head.header),
             grant: Grant {
                 gas: params.dispatch_gas,

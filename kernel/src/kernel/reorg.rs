@@ -73,6 +73,11 @@ impl<H: Hardware> Kernel<H> {
         if !self.pipeline.is_empty() {
             self.pipeline.remove_included(&included);
         }
+        if self.pipeline.is_empty() && left_behind.is_empty() {
+            return Ok(());
+        }
+        let image = self.chain.image(&self.head)?;
+        self.pipeline.fit(&image);
         let missing: Vec<(u8, Event)> = left_behind
             .into_iter()
             .filter(|(endpoint, event)| !included.contains(&event.id(*endpoint)))
@@ -80,7 +85,6 @@ impl<H: Hardware> Kernel<H> {
         if missing.is_empty() {
             return Ok(());
         }
-        let image = self.chain.image(&self.head)?;
         let params = self.chain.params();
         for (endpoint, event) in rejudge(&self.chain, &*self.hardware, &self.head, missing)? {
             if let Some(slot) = self.pipeline.slot_for(endpoint, &image) {

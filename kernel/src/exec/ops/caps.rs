@@ -84,7 +84,7 @@ impl Execution<'_, '_> {
         let path = path?;
         let (kind, size) = match self.frame().get_some(self.store(), &path)? {
             Cap::Data(data) => (Kind::Data, data.len()),
-            Cap::Image(image) => (Kind::Image, u64::from(image.code_len())),
+            Cap::Image(image) => (Kind::Image, u64::from(image.size())),
             Cap::CNode(_) => (Kind::CNode, 0),
             Cap::Instance(_) => (Kind::Instance, 0),
             Cap::Type(_) => (Kind::Type, 0),
@@ -138,7 +138,7 @@ impl Execution<'_, '_> {
     }
 
     /// The type an Instance has, or a Type names.
-    fn type_at(&self, path: &jar_cap::Path) -> Result<jar_cap::Hash, Stop> {
+    pub(super) fn type_at(&self, path: &jar_cap::Path) -> Result<jar_cap::Hash, Stop> {
         match self.frame().get_some(self.store(), path)? {
             Cap::Instance(instance) => Ok(instance.type_id()),
             Cap::Type(ty) => Ok(ty),

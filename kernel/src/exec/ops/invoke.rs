@@ -17,6 +17,7 @@ impl Execution<'_, '_> {
             Some(Cap::Instance(instance)) => Some(instance),
             _ => None,
         };
+        self.settle()?;
         let program = match &callee {
             Some(instance) => self.load_program(instance)?,
             None => None,
@@ -26,7 +27,6 @@ impl Execution<'_, '_> {
             (None, Some(native)) => self.native_price(native, args[1]),
             (None, None) => 0,
         };
-        self.settle()?;
         self.charge(price)?;
         match self.start_call(path, callee, program, args) {
             Err(Stop::Status(status)) => {

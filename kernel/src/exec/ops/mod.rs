@@ -3,6 +3,7 @@
 mod caps;
 mod chain;
 mod data;
+mod images;
 mod invoke;
 mod natives;
 mod slots;
@@ -52,12 +53,11 @@ impl Execution<'_, '_> {
             HostCall::Log => self.log_line(args),
             HostCall::Emit => self.emit(args),
             HostCall::Hash => self.hash(args),
-            HostCall::SetImage
-            | HostCall::DeriveSpawn
-            | HostCall::MakeImage
-            | HostCall::Open
-            | HostCall::Save
-            | HostCall::Subtype => Err(Stop::Fault(jar_abi::Fault::NotSupported)),
+            HostCall::SetImage => self.set_image(args),
+            HostCall::DeriveSpawn => self.derive_spawn(args),
+            HostCall::MakeImage => self.make_image(args),
+            HostCall::Subtype => self.subtype(args),
+            HostCall::Open | HostCall::Save => Err(Stop::Fault(jar_abi::Fault::NotSupported)),
         }
     }
 

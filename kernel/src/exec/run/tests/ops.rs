@@ -1,10 +1,13 @@
 //! Every operation of the host-call table: success, each error its row lists, its price before
 //! its effect, and nothing half done.
 
+mod images;
+
 use std::collections::BTreeSet;
 
 use jar_abi::{Fault, HostCall, SlotItemKind, Status, slots};
 use jar_cap::hash::blake2b;
+use jar_cap::{Cap, ImageRef, derive_type};
 use parity_scale_codec::Encode;
 
 use super::rig::*;
@@ -14,6 +17,7 @@ use crate::params::Params;
 use HostCall as Op;
 
 /// A call and how it must end.
+#[derive(Clone)]
 struct Case {
     op: HostCall,
     args: Vec<u64>,
@@ -594,6 +598,7 @@ fn dispatch_cases() -> Vec<Case> {
 fn cases() -> Vec<Case> {
     let mut cases = slot_cases();
     cases.extend(dispatch_cases());
+    cases.extend(images::cases());
     cases.extend(data_cases());
     cases.extend(call_cases());
     cases.extend(chain_cases());
@@ -701,10 +706,13 @@ fn quota_comes_before_the_effect() {
         Op::Copy,
         Op::Move,
         Op::MintCnode,
+        Op::DeriveSpawn,
+        Op::MakeImage,
         Op::TypeOf,
         Op::MintData,
         Op::Call,
         Op::Detach,
+        Op::Subtype,
         Op::SlotRead,
         Op::Emit,
     ];

@@ -7,7 +7,8 @@ use jar_abi::{Fault, HostCall, SlotItemKind, Status, slots};
 use jar_cap::hash::blake2b;
 use jar_cap::image::{Endpoint, Image, Mapping, Pinned, Program as Code, Role, Source};
 use jar_cap::{
-    CNode, Cap, Data, Hash, ImageRef, Instance, Key, NativeKind, Path, Paused, Resource, Waiting,
+    Body as InstanceBody, CNode, Cap, Data, Hash, ImageRef, Instance, Key, NativeKind, Path,
+    Paused, Resource, Waiting,
 };
 use jar_pvm::EngineKind;
 use parity_scale_codec::Encode;
@@ -51,6 +52,13 @@ pub const BROKEN: u64 = 48;
 pub const CALLING: u64 = 49;
 /// A Catcher of as many types as one holds.
 pub const FULL: u64 = 51;
+/// Below a CNode: an Image that pins [`FREE`], one that pins [`DATA`], the encoding of one, an
+/// empty CNode, and one that holds something in [`FREE`].
+pub const IMAGE_OF_FREE: u64 = 1 << 56 | 1 << 8 | 52;
+pub const IMAGE_OF_DATA: u64 = 1 << 56 | 2 << 8 | 52;
+pub const ENCODED_IMAGE: u64 = 1 << 56 | 3 << 8 | 52;
+pub const EMPTY_CNODE: u64 = 1 << 56 | 4 << 8 | 52;
+pub const CNODE_WITH_FREE: u64 = 1 << 56 | 5 << 8 | 52;
 /// Nothing there.
 pub const FREE: u64 = 50;
 pub const PINNED_DATA: u64 = 60;
@@ -84,6 +92,7 @@ pub fn keys(keys: &[u8]) -> Vec<Key> {
 }
 
 /// The circumstances of a case; changed by the case before the frame is made.
+#[derive(Clone)]
 pub struct Scene {
     pub params: Params,
     pub gas: u64,
@@ -152,6 +161,8 @@ pub struct World {
     pub quota: u64,
     pub traces: Cursor,
     pub frames: usize,
+    /// What `set_image` recorded.
+    pub next_image: Option<Hash>,
     /// Paths that are reserved.
     pub waiting: Vec<Path>,
     pub live_bytes: u64,
@@ -192,6 +203,18 @@ fn endpoint(role: Role) -> Endpoint {
     }
 }
 
+/// An Image that does nothing.
+pub fn small_image() -> Image {
+    Image {
+        program: Code {
+            code: vec![0],
+            bitmask: vec![1],
+            jump_table: Vec::new(),
+        },
+        ..Image::default()
+    }
+}
+
 /// The Image of the frame and of its callee: endpoint 0 a Call, 1 a View, 2 a Transact, 3 a
 /// Dispatch. Its code is one trap: nothing here runs.
 pub fn image() -> Image {
@@ -218,7 +241,7 @@ pub fn image() -> Image {
         ],
         pinned: [
             (Key::from(60), Pinned::Data(b"pinned".to_vec())),
-            (Key::from(61), Pinned::Image(Box::default())),
+            (Key::from(61), Pinned::Image(Box::new(small_image()))),
         ]
         .into(),
         catcher_slot: Some(Key::from(slots::CATCHER)),
@@ -258,6 +281,7 @@ fn table(store: &MemoryChainStore) -> CNode {
             .set(store, &Key::from(key), Some(callee))
             .expect("in memory");
     }
+    set(52, Cap::CNode(images(store)));
     set(WAITING, Cap::Instance(callee.clone()));
     set(CALLEE, Cap::Instance(callee));
     set(HOLDER, Cap::CNode(holder));
@@ -301,6 +325,35 @@ fn suspended(image: ImageRef, table: CNode, waiting: Waiting) -> Instance {
         next_image: None,
     };
     Instance::paused([3; 32], image, table, paused)
+}
+
+fn pinning(slot: u64) -> Image {
+    let mut image = small_image();
+    let pinned = Pinned::Data(Vec::new());
+    image.pinned.insert(Key::from(slot as u8), pinned);
+    image
+}
+
+fn images(store: &MemoryChainStore) -> CNode {
+    let mut filled = CNode::empty();
+    let data = Cap::Data(Data::new(&[1]));
+    filled
+        .set(store, &Key::from(FREE as u8), Some(data))
+        .expect("in memory");
+    let caps = [
+        Cap::Image(ImageRef::new(pinning(FREE))),
+        Cap::Image(ImageRef::new(pinning(DATA))),
+        Cap::Data(Data::new(&small_image().encode())),
+        Cap::CNode(CNode::empty()),
+        Cap::CNode(filled),
+    ];
+    let mut images = CNode::empty();
+    for (key, cap) in (1u8..).zip(caps) {
+        images
+            .set(store, &Key::from(key), Some(cap))
+            .expect("in memory");
+    }
+    images
 }
 
 /// An arriving event with two attestations.
@@ -357,6 +410,7 @@ fn world(execution: &mut Execution<'_, '_>, logged: &Mutex<Vec<(u64, Vec<u8>)>>)
         quota: execution.quota.budget(),
         traces: execution.traces.used(),
         frames: execution.frames.len(),
+        next_image: execution.frame().next_image.as_ref().map(ImageRef::id),
         waiting: execution.frame().waiting.keys().cloned().collect(),
         live_bytes: execution.live_bytes,
         logged: logged.lock().expect("not poisoned").clone(),
@@ -378,6 +432,9 @@ fn frame(
     is_view: bool,
     origin: Option<Path>,
 ) -> Box<Frame> {
+    if let InstanceBody::Program { image, .. } = instance.body() {
+        execution.entered.insert(image.id());
+    }
     let program = execution
         .load_program(instance)
         .expect("the Image is fine")
@@ -440,6 +497,10 @@ pub fn run(scene: &Scene, number: u64, args: &[u64]) -> Ran {
     };
     let mut execution = Execution::new(&env, block_info(), traces, slot, &log, grant);
     let instance = Instance::program([1; 32], ImageRef::new(image.clone()), table(&store));
+    // Every Image here is paid for: what it costs at first is no part of an operation's price.
+    let images = [small_image(), pinning(FREE), pinning(DATA)];
+    let ids = images.map(|image| ImageRef::new(image).id());
+    execution.entered.extend(ids);
     for _ in 0..=scene.depth {
         let origin = (!execution.frames.is_empty()).then(|| Key::from(CALLEE as u8).into());
         let frame = frame(&mut execution, &instance, scene.is_view, origin);

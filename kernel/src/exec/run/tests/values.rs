@@ -23,9 +23,13 @@ fn kind_tells_kinds_and_sizes() {
         (TYPE, Kind::Type, 0),
         (CALLEE, Kind::Instance, 0),
         (17, Kind::Instance, 0),
-        (IMAGE, Kind::Image, 1),
+        (IMAGE, Kind::Image, image().encode().len() as u64),
         (PINNED_DATA, Kind::Data, 6),
-        (PINNED_IMAGE, Kind::Image, 0),
+        (
+            PINNED_IMAGE,
+            Kind::Image,
+            small_image().encode().len() as u64,
+        ),
         (path(&[41, 3]), Kind::Data, 1),
     ];
     for (slot, kind, size) in cases {
