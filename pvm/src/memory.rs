@@ -1,6 +1,6 @@
-//! A machine's pages: none until touched, shared until written.
+//! A machine's pages: none until touched.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use crate::error::{AccessError, MemoryError, PageError};
 use crate::map::{Access, Backing, MemoryMap};
@@ -9,12 +9,10 @@ use crate::{MIN_ADDRESS, PAGE_SIZE};
 const PAGE_LEN: usize = PAGE_SIZE as usize;
 /// Pages per second-level table, and second-level tables.
 const FANOUT: usize = 1024;
-const CACHE_LEN: usize = 64;
+const CACHE_LEN: usize = 128;
 
 type Page = [u8; PAGE_LEN];
 type Table = [PageRef; FANOUT];
-
-static ZERO_PAGE: LazyLock<Arc<Page>> = LazyLock::new(|| Arc::new([0; PAGE_LEN]));
 
 /// Why a guest's load or store didn't happen.
 pub(crate) enum Fault {
@@ -39,18 +37,12 @@ struct PageRef(u32);
 impl PageRef {
     const UNTOUCHED: PageRef = PageRef(0);
     const PRESENT: u32 = 1 << 31;
-    /// In `shared`, else in `owned`.
-    const SHARED: u32 = 1 << 30;
-    const WRITTEN: u32 = 1 << 29;
-    /// Shared page 0.
-    const ZERO: PageRef = PageRef(PageRef::PRESENT | PageRef::SHARED);
+    const WRITTEN: u32 = 1 << 30;
+    /// Place 0, which all zero pages share until they are written.
+    const ZERO: PageRef = PageRef(PageRef::PRESENT);
 
-    fn owned(index: usize) -> PageRef {
+    fn own(index: usize) -> PageRef {
         PageRef(PageRef::PRESENT | index as u32)
-    }
-
-    fn shared(index: usize) -> PageRef {
-        PageRef(PageRef::PRESENT | PageRef::SHARED | index as u32)
     }
 
     #[inline(always)]
@@ -62,18 +54,23 @@ impl PageRef {
     fn index(self) -> usize {
         (self.0 & (PageRef::WRITTEN - 1)) as usize
     }
+
+    fn translation(self, page: u32) -> Translation {
+        let place = self.index() as u32;
+        Translation { page, place }
+    }
 }
 
 /// The last translation of the pages that share a cache line.
 #[derive(Clone, Copy)]
 struct Translation {
     page: u32,
-    page_ref: PageRef,
+    place: u32,
 }
 
 const NO_TRANSLATION: Translation = Translation {
     page: u32::MAX,
-    page_ref: PageRef::UNTOUCHED,
+    place: 0,
 };
 
 #[inline(always)]
@@ -84,9 +81,10 @@ fn line(page: u32) -> usize {
 /// Pages by number, materialized on first touch.
 pub(crate) struct PagedMemory {
     map: MemoryMap,
+    /// As long as the highest touched page asks.
     tables: Vec<Option<Box<Table>>>,
-    owned: Vec<Box<Page>>,
-    shared: Vec<Arc<Page>>,
+    /// The bytes of pages by place, in one piece, so that an access is one look-up.
+    places: Vec<Page>,
     /// Written pages outside of eager regions, in order of their first write.
     written: Vec<u32>,
     loads: [Translation; CACHE_LEN],
@@ -99,9 +97,8 @@ impl PagedMemory {
     pub(crate) fn new(map: MemoryMap) -> Self {
         PagedMemory {
             map,
-            tables: vec![None; FANOUT],
-            owned: Vec::new(),
-            shared: vec![ZERO_PAGE.clone()],
+            tables: Vec::new(),
+            places: vec![[0; PAGE_LEN]],
             written: Vec::new(),
             loads: [NO_TRANSLATION; CACHE_LEN],
             stores: [NO_TRANSLATION; CACHE_LEN],
@@ -119,11 +116,11 @@ impl PagedMemory {
     pub(crate) fn load<const N: usize>(&mut self, addr: u32) -> Option<[u8; N]> {
         let (page, offset) = (addr / PAGE_SIZE, addr as usize % PAGE_LEN);
         let cached = self.loads[line(page)];
-        if cached.page == page && offset <= PAGE_LEN - N {
-            let bytes = self.bytes(cached.page_ref);
-            if let Some(bytes) = bytes[offset..].first_chunk::<N>() {
-                return Some(*bytes);
-            }
+        if cached.page == page
+            && let Some(bytes) = self.places.get(cached.place as usize)
+            && let Some(bytes) = bytes[offset..].first_chunk::<N>()
+        {
+            return Some(*bytes);
         }
         self.load_slow(addr)
     }
@@ -134,12 +131,12 @@ impl PagedMemory {
     pub(crate) fn store<const N: usize>(&mut self, addr: u32, bytes: [u8; N]) -> Option<()> {
         let (page, offset) = (addr / PAGE_SIZE, addr as usize % PAGE_LEN);
         let cached = self.stores[line(page)];
-        if cached.page == page && offset <= PAGE_LEN - N {
-            let page = &mut self.owned[cached.page_ref.index()];
-            if let Some(place) = page[offset..].first_chunk_mut::<N>() {
-                *place = bytes;
-                return Some(());
-            }
+        if cached.page == page
+            && let Some(page) = self.places.get_mut(cached.place as usize)
+            && let Some(place) = page[offset..].first_chunk_mut::<N>()
+        {
+            *place = bytes;
+            return Some(());
         }
         self.store_slow(addr, bytes)
     }
@@ -216,11 +213,7 @@ impl PagedMemory {
 
     #[inline(always)]
     fn bytes(&self, page_ref: PageRef) -> &Page {
-        if page_ref.has(PageRef::SHARED) {
-            &self.shared[page_ref.index()]
-        } else {
-            &self.owned[page_ref.index()]
-        }
+        &self.places[page_ref.index()]
     }
 
     fn page_ref(&self, page: u32) -> PageRef {
@@ -232,17 +225,21 @@ impl PagedMemory {
     }
 
     fn set_page_ref(&mut self, page: u32, page_ref: PageRef) {
-        let table = self.tables[page as usize / FANOUT]
-            .get_or_insert_with(|| Box::new([PageRef::UNTOUCHED; FANOUT]));
-        table[page as usize % FANOUT] = page_ref;
-        self.loads[line(page)] = Translation { page, page_ref };
+        let (table, index) = (page as usize / FANOUT, page as usize % FANOUT);
+        if table >= self.tables.len() {
+            self.tables.resize_with(table + 1, || None);
+        }
+        let table = &mut self.tables[table];
+        let table = table.get_or_insert_with(|| Box::new([PageRef::UNTOUCHED; FANOUT]));
+        table[index] = page_ref;
+        self.loads[line(page)] = page_ref.translation(page);
     }
 
     /// Makes a mapped page present.
     fn touch(&mut self, page: u32) -> Result<PageRef, PageError> {
         let page_ref = self.page_ref(page);
         if page_ref != PageRef::UNTOUCHED {
-            self.loads[line(page)] = Translation { page, page_ref };
+            self.loads[line(page)] = page_ref.translation(page);
             return Ok(page_ref);
         }
         let content = match self.map.region_of(page) {
@@ -263,8 +260,7 @@ impl PagedMemory {
     /// Takes a page's content, and whether it was written, from another memory
     /// with the same map.
     pub(crate) fn restore(&mut self, page: u32, bytes: &Page, written: bool) {
-        self.owned.push(Box::new(*bytes));
-        let mut page_ref = PageRef::owned(self.owned.len() - 1);
+        let mut page_ref = self.place(*bytes);
         if written {
             page_ref = PageRef(page_ref.0 | PageRef::WRITTEN);
             let region = self.map.region_of(page);
@@ -275,37 +271,28 @@ impl PagedMemory {
         self.set_page_ref(page, page_ref);
     }
 
-    /// Keeps a source's bytes: shared when a full page, else copied.
+    fn place(&mut self, page: Page) -> PageRef {
+        self.places.push(page);
+        PageRef::own(self.places.len() - 1)
+    }
+
+    /// Copies a source's bytes.
     fn take(&mut self, bytes: Arc<[u8]>) -> Result<PageRef, PageError> {
-        if bytes.len() > PAGE_LEN {
-            return Err(PageError::new(format!("a page of {} bytes", bytes.len())));
+        let mut page = [0; PAGE_LEN];
+        match page.get_mut(..bytes.len()) {
+            Some(start) => start.copy_from_slice(&bytes),
+            None => return Err(PageError::new(format!("a page of {} bytes", bytes.len()))),
         }
-        match <Arc<Page>>::try_from(bytes) {
-            Ok(page) => {
-                self.shared.push(page);
-                Ok(PageRef::shared(self.shared.len() - 1))
-            }
-            Err(bytes) => {
-                let mut page = zero_page();
-                page[..bytes.len()].copy_from_slice(&bytes);
-                self.owned.push(page);
-                Ok(PageRef::owned(self.owned.len() - 1))
-            }
-        }
+        Ok(self.place(page))
     }
 
     /// Makes a mapped page present and this machine's own.
     fn own(&mut self, page: u32) -> Result<PageRef, PageError> {
         let page_ref = self.touch(page)?;
-        if !page_ref.has(PageRef::SHARED) {
+        if page_ref != PageRef::ZERO {
             return Ok(page_ref);
         }
-        let copy = match page_ref {
-            PageRef::ZERO => zero_page(),
-            _ => Box::new(*self.bytes(page_ref)),
-        };
-        self.owned.push(copy);
-        let page_ref = PageRef::owned(self.owned.len() - 1);
+        let page_ref = self.place([0; PAGE_LEN]);
         self.set_page_ref(page, page_ref);
         Ok(page_ref)
     }
@@ -338,9 +325,9 @@ impl PagedMemory {
                 self.written.push(page);
             }
         }
-        self.stores[line(page)] = Translation { page, page_ref };
+        self.stores[line(page)] = page_ref.translation(page);
         let offset = addr as usize % PAGE_LEN;
-        self.owned[page_ref.index()][offset..offset + bytes.len()].copy_from_slice(bytes);
+        self.places[page_ref.index()][offset..offset + bytes.len()].copy_from_slice(bytes);
         Ok(())
     }
 
@@ -397,12 +384,5 @@ impl PagedMemory {
             PageRef::UNTOUCHED => None,
             page_ref => Some(self.bytes(page_ref)),
         }
-    }
-}
-
-fn zero_page() -> Box<Page> {
-    match vec![0; PAGE_LEN].into_boxed_slice().try_into() {
-        Ok(page) => page,
-        Err(_) => unreachable!("the length is a page's"),
     }
 }

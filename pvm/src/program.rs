@@ -1,6 +1,6 @@
 //! Programs: code, instruction starts, jump table.
 
-use jar_isa::{Instruction, Opcode, skip};
+use jar_isa::{Instruction, MAX_SKIP, Opcode, skip};
 
 use crate::error::Error;
 use crate::walk::{StepKind, Walk};
@@ -69,16 +69,26 @@ impl Program {
         Ok(program)
     }
 
-    /// ϖ: address 0 and what follows each terminator, where a known opcode stands.
+    /// ϖ: address 0 and what follows each terminator, where a known opcode stands. Looks at
+    /// opcodes alone.
     fn find_block_starts(&self) -> Vec<u8> {
         let mut starts = vec![0; self.bitmask.len()];
-        let mut after_terminator = true;
-        for step in Walk::new(self) {
-            let known = step.kind == StepKind::Instruction;
-            if known && after_terminator {
-                starts[(step.pc / 8) as usize] |= 1 << (step.pc % 8);
+        // Where a block may start: behind the last terminator at its longest.
+        let mut expected = Some(0);
+        for (index, byte) in self.bitmask.iter().enumerate() {
+            let mut bits = *byte;
+            while bits != 0 {
+                let bit = bits.trailing_zeros();
+                bits &= bits - 1;
+                let pc = index as u32 * 8 + bit;
+                let opcode = Opcode::from_byte(self.code[pc as usize]);
+                let ends = opcode.is_some_and(Opcode::is_terminator);
+                // A terminator at its longest ends in a gap, which is no terminator.
+                if opcode.is_some() && expected.is_some_and(|from| pc - from <= MAX_SKIP) {
+                    starts[index] |= 1 << bit;
+                }
+                expected = ends.then_some(pc + 1);
             }
-            after_terminator = known && step.instruction.opcode.is_terminator();
         }
         starts
     }

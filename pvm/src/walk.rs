@@ -48,9 +48,14 @@ pub struct Walk<'a> {
 impl<'a> Walk<'a> {
     /// Starts at address 0.
     pub fn new(program: &'a Program) -> Self {
+        Walk::starting_at(program, 0)
+    }
+
+    /// Starts at `pc`, which is the address of a step.
+    pub(crate) fn starting_at(program: &'a Program, pc: u32) -> Self {
         Walk {
             program,
-            pc: 0,
+            pc,
             done: false,
         }
     }

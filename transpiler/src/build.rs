@@ -41,6 +41,10 @@ pub struct Options {
     pub stack: Option<u64>,
     /// Size of the heap; 1 MiB by default.
     pub heap: Option<u64>,
+    /// The compiler's optimization level; 2 by default.
+    pub opt_level: Option<u8>,
+    /// The binary to build of a crate with several; `None` for a crate's only one.
+    pub bin: Option<String>,
     /// The private target directory; by default below `CARGO_TARGET_DIR`, else
     /// `$XDG_CACHE_HOME/jar/guest` or `~/.cache/jar/guest`.
     pub target_dir: Option<PathBuf>,
@@ -84,11 +88,13 @@ pub fn build_with(toolchain: &Toolchain, dir: &Path, options: &Options) -> Resul
     let heap = size(options.heap, "heap", 1 << 20)?;
     let files = write_files(&work, &package.name, stack, heap)?;
     let mut command = cargo(toolchain, &dir, &work);
+    if let Some(level) = options.opt_level {
+        command.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", level.to_string());
+    }
     command
         .args([
             "build",
             "--release",
-            "--bins",
             "-Zjson-target-spec",
             "-Zbuild-std=core,alloc",
         ])
@@ -100,6 +106,10 @@ pub fn build_with(toolchain: &Toolchain, dir: &Path, options: &Options) -> Resul
             "CARGO_ENCODED_RUSTFLAGS",
             flags(toolchain, &packages, &files),
         );
+    match &options.bin {
+        Some(bin) => command.args(["--bin", bin]),
+        None => command.arg("--bins"),
+    };
     if package.workspace_root.join("Cargo.lock").exists() {
         command.arg("--locked");
     }

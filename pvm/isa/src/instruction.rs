@@ -177,13 +177,17 @@ pub fn skip(bitmask: &[u8], code_len: u32, pc: u32) -> u32 {
     if first >= code_len {
         return 0;
     }
-    let byte = (first / 8) as usize;
-    let mut bits = [0; 8];
-    let available = &bitmask[byte.min(bitmask.len())..];
-    let count = available.len().min(8);
-    bits[..count].copy_from_slice(&available[..count]);
-    let word = u64::from_le_bytes(bits) >> (first % 8);
-    word.trailing_zeros().min(code_len - first).min(MAX_SKIP)
+    let available = bitmask.get((first / 8) as usize..).unwrap_or_default();
+    let word = match available.first_chunk() {
+        Some(bits) => u64::from_le_bytes(*bits),
+        None => available
+            .iter()
+            .rfold(0, |word, bits| word << 8 | u64::from(*bits)),
+    };
+    (word >> (first % 8))
+        .trailing_zeros()
+        .min(code_len - first)
+        .min(MAX_SKIP)
 }
 
 #[cfg(test)]

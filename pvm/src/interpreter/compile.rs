@@ -1,9 +1,11 @@
-//! A program as an array of operations with costs and resolved jumps.
+//! A program as an array of operations with resolved jumps, and costs once they are needed.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use jar_isa::{Format, Instruction, Opcode};
+use jar_isa::{Format, Instruction};
 
+use super::code::Code;
 use crate::gas::{BlockMeter, GasModel};
 use crate::positions::Positions;
 use crate::program::Program;
@@ -14,7 +16,8 @@ pub(super) const NO_TARGET: u32 = u32::MAX;
 
 /// An instruction in 16 bytes.
 pub(super) struct Op {
-    pub opcode: Opcode,
+    /// What runs here: the instruction, or it and the next.
+    pub code: Code,
     pub ra: u8,
     pub rb: u8,
     pub rd: u8,
@@ -23,15 +26,17 @@ pub(super) struct Op {
     pub x: u32,
     /// νY before its sign extension, the high half of νX, or a jump's operation index.
     pub y: u32,
-    /// Where a gas block starts: its cost. Else the index of its start, marked
-    /// by [`INSIDE`].
-    block: u32,
+    /// Where a gas block starts: its cost, or [`UNPRICED`]. Else the index of its start,
+    /// marked by [`INSIDE`]. A cost is the same whoever works it out, so no order is needed.
+    block: AtomicU32,
 }
 
 const INSIDE: u32 = 1 << 31;
+/// Over every cost.
+pub(super) const UNPRICED: u32 = INSIDE - 1;
 
 impl Op {
-    fn new(instruction: &Instruction) -> Op {
+    fn new(instruction: &Instruction, block: u32) -> Op {
         let Instruction {
             opcode,
             ra,
@@ -46,21 +51,20 @@ impl Op {
             y
         };
         Op {
-            opcode,
+            code: Code::single(opcode),
             ra,
             rb,
             rd,
             x: x as u32,
             y: y as u32,
-            block: 0,
+            block: AtomicU32::new(block),
         }
     }
 
-    /// The cost of the gas block that starts here.
+    /// The cost of the gas block that starts here, if it is known.
     #[inline(always)]
     pub fn cost(&self) -> u32 {
-        debug_assert!(self.block & INSIDE == 0);
-        self.block
+        self.block.load(Ordering::Relaxed)
     }
 
     /// νX.
@@ -85,6 +89,7 @@ impl Op {
 /// A program prepared for the interpreter: at most 20 bytes per code byte.
 pub struct InterpreterCode {
     pub(super) program: Arc<Program>,
+    model: GasModel,
     /// One per [`Walk`] step, so the last is a trap.
     pub(super) ops: Vec<Op>,
     pub(super) pcs: Vec<u32>,
@@ -103,31 +108,33 @@ impl InterpreterCode {
         let mut pcs = Vec::with_capacity(starts as usize + 1);
         let mut positions = Positions::new(program.code_len());
         let listed = program.clone();
-        let mut meter = BlockMeter::new(&listed, model);
         let (mut block, mut at_start) = (0, true);
         for step in Walk::new(&listed) {
             let index = positions.push(step.pc);
-            if at_start {
+            let op = if at_start {
                 block = index;
+                Op::new(&step.instruction, UNPRICED)
+            } else {
+                Op::new(&step.instruction, INSIDE | block)
+            };
+            if !at_start
+                && let Some(before) = ops.last_mut()
+                && let Some(pair) = before.code.and(op.code)
+            {
+                before.code = pair;
             }
-            let mut op = Op::new(&step.instruction);
-            op.block = INSIDE | block;
             ops.push(op);
             pcs.push(step.pc);
-            meter.step(&step);
             at_start = step.ends_block();
-            if at_start {
-                ops[block as usize].block = meter.finish();
-            }
         }
-        let lone_trap_cost = meter.lone_trap();
-        let jumps = Vec::new();
+        let lone_trap_cost = BlockMeter::new(&listed, model).lone_trap();
         let mut code = InterpreterCode {
             program,
+            model,
             ops,
             pcs,
             positions,
-            jumps,
+            jumps: Vec::new(),
             lone_trap_cost,
         };
         code.resolve_jumps();
@@ -146,12 +153,12 @@ impl InterpreterCode {
 
     fn resolve_jumps(&mut self) {
         for index in 0..self.ops.len() {
-            let (op, pc) = (&self.ops[index], i64::from(self.pcs[index]));
-            match op.opcode.format() {
+            let (op, pc) = (&self.ops[index], self.pcs[index]);
+            match self.program.opcode_at(i64::from(pc)).format() {
                 Format::O | Format::RRO => {
-                    self.ops[index].x = self.target(pc + op.x() as i64);
+                    self.ops[index].x = self.target(i64::from(pc) + op.x() as i64);
                 }
-                Format::RIO => self.ops[index].y = self.target(pc + op.y() as i64),
+                Format::RIO => self.ops[index].y = self.target(i64::from(pc) + op.y() as i64),
                 _ => {}
             }
         }
@@ -161,9 +168,29 @@ impl InterpreterCode {
 
     /// The cost of the gas block that holds operation `index`.
     pub(super) fn cost_around(&self, index: u32) -> u32 {
-        match self.ops[index as usize].block {
-            inside if inside & INSIDE != 0 => self.ops[(inside & !INSIDE) as usize].block,
+        let start = match self.ops[index as usize].cost() {
+            inside if inside & INSIDE != 0 => (inside & !INSIDE) as usize,
+            _ => index as usize,
+        };
+        match self.ops[start].cost() {
+            UNPRICED => self.price(start),
             cost => cost,
         }
+    }
+
+    /// Works out the cost of the gas block that starts at operation `start`.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn price(&self, start: usize) -> u32 {
+        let mut meter = BlockMeter::new(&self.program, self.model);
+        for step in Walk::starting_at(&self.program, self.pcs[start]) {
+            meter.step(&step);
+            if step.ends_block() {
+                break;
+            }
+        }
+        let cost = meter.finish();
+        self.ops[start].block.store(cost, Ordering::Relaxed);
+        cost
     }
 }

@@ -25,10 +25,15 @@ pub(super) enum Flow {
     Stop,
 }
 
+/// Registers and memory side by side, so that one pointer leads to both.
+pub(super) struct Core {
+    pub regs: [u64; REGISTER_FILE],
+    pub memory: PagedMemory,
+}
+
 /// What operations work on.
 pub(super) struct Frame<'a> {
-    pub regs: &'a mut [u64; REGISTER_FILE],
-    pub memory: &'a mut PagedMemory,
+    pub core: &'a mut Core,
     pub jumps: &'a [u32],
     /// Why the run stopped.
     pub exit: Exit,
@@ -49,12 +54,12 @@ fn holds(f: impl Fn(u64, u64) -> bool, a: u64, b: u64) -> bool {
 impl Frame<'_> {
     #[inline(always)]
     fn get(&self, register: u8) -> u64 {
-        self.regs[usize::from(register) % REGISTER_FILE]
+        self.core.regs[usize::from(register)]
     }
 
     #[inline(always)]
     fn set(&mut self, register: u8, value: u64) -> Step {
-        self.regs[usize::from(register) % REGISTER_FILE] = value;
+        self.core.regs[usize::from(register)] = value;
         Ok(())
     }
 
@@ -73,7 +78,7 @@ impl Frame<'_> {
     #[cold]
     #[inline(never)]
     fn fault(&mut self) -> Step {
-        self.exit = match self.memory.take_fault() {
+        self.exit = match self.core.memory.take_fault() {
             Some(Fault::Page(address)) => Exit::PageFault(address),
             Some(Fault::Source(error)) => {
                 self.broken = Some(error);
@@ -91,7 +96,7 @@ impl Frame<'_> {
         register: u8,
         extend: impl Fn([u8; N]) -> u64,
     ) -> Step {
-        match self.memory.load(address as u32) {
+        match self.core.memory.load(address as u32) {
             Some(bytes) => self.set(register, extend(bytes)),
             None => self.fault(),
         }
@@ -101,7 +106,7 @@ impl Frame<'_> {
     fn store<const N: usize>(&mut self, address: u64, value: u64) -> Step {
         let mut bytes = [0; N];
         bytes.copy_from_slice(&value.to_le_bytes()[..N]);
-        match self.memory.store(address as u32, bytes) {
+        match self.core.memory.store(address as u32, bytes) {
             Some(()) => Ok(()),
             None => self.fault(),
         }

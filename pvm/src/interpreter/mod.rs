@@ -1,7 +1,9 @@
 //! The portable engine: decodes once into compact operations, then runs them.
 
+mod code;
 mod compile;
 mod handlers;
+mod pairs;
 mod run;
 
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use crate::program::Program;
 use crate::{PAGE_SIZE, REGISTERS};
 
 pub use compile::InterpreterCode;
+use handlers::Core;
 
 /// The portable engine.
 #[derive(Debug, Clone, Copy, Default)]
@@ -44,13 +47,15 @@ impl InterpreterCode {
     pub fn interpreter_machine(self: Arc<Self>, memory: MemoryMap) -> InterpreterMachine {
         InterpreterMachine {
             code: self,
-            regs: [0; REGISTER_FILE],
+            core: Core {
+                regs: [0; REGISTER_FILE],
+                memory: PagedMemory::new(memory),
+            },
             gas: 0,
             pc: 0,
             index: Some(0),
             charged: false,
             called: false,
-            memory: PagedMemory::new(memory),
         }
     }
 }
@@ -93,13 +98,13 @@ pub trait Hook {
     fn after(&mut self, step: &Traced<'_>);
 }
 
-/// Registers rounded up to a power of two, so that a masked number needs no bounds check.
-const REGISTER_FILE: usize = 16;
+/// A register for every number that a byte has, so that no access needs a bounds check.
+const REGISTER_FILE: usize = 256;
 
 /// The interpreter's [`Machine`].
 pub struct InterpreterMachine {
     code: Arc<InterpreterCode>,
-    regs: [u64; REGISTER_FILE],
+    core: Core,
     gas: u64,
     pc: u32,
     /// The operation at `pc`; `None` where execution can't flow to `pc`.
@@ -108,7 +113,6 @@ pub struct InterpreterMachine {
     charged: bool,
     /// The last exit was a host call: the next run goes on behind it.
     called: bool,
-    memory: PagedMemory,
 }
 
 fn architectural(regs: &[u64; REGISTER_FILE]) -> &[u64; REGISTERS] {
@@ -132,7 +136,7 @@ impl InterpreterMachine {
         bytes: &[u8; PAGE_SIZE as usize],
         written: bool,
     ) {
-        self.memory.restore(page, bytes, written);
+        self.core.memory.restore(page, bytes, written);
     }
 
     /// As [`Machine::run`], showing each instruction to `hook`. Results are the
@@ -144,12 +148,12 @@ impl InterpreterMachine {
 
 impl Machine for InterpreterMachine {
     fn regs(&self) -> &[u64; REGISTERS] {
-        architectural(&self.regs)
+        architectural(&self.core.regs)
     }
 
     fn set_reg(&mut self, index: usize, value: u64) {
         assert!(index < REGISTERS, "no register {index}");
-        self.regs[index] = value;
+        self.core.regs[index] = value;
     }
 
     fn pc(&self) -> u32 {
@@ -176,26 +180,26 @@ impl Machine for InterpreterMachine {
     }
 
     fn check(&self, addr: u32, len: u32, access: Access) -> Result<(), AccessError> {
-        self.memory.map().check(addr, len, access)
+        self.core.memory.map().check(addr, len, access)
     }
 
     fn read(&mut self, addr: u32, out: &mut [u8]) -> Result<(), MemoryError> {
-        self.memory.read(addr, out)
+        self.core.memory.read(addr, out)
     }
 
     fn write(&mut self, addr: u32, bytes: &[u8]) -> Result<(), MemoryError> {
-        self.memory.write(addr, bytes)
+        self.core.memory.write(addr, bytes)
     }
 
     fn written_count(&self) -> u32 {
-        self.memory.written_count()
+        self.core.memory.written_count()
     }
 
     fn written_pages(&self) -> Vec<u32> {
-        self.memory.written_pages()
+        self.core.memory.written_pages()
     }
 
     fn page_bytes(&self, page: u32) -> Option<&[u8; PAGE_SIZE as usize]> {
-        self.memory.page_bytes(page)
+        self.core.memory.page_bytes(page)
     }
 }

@@ -1,9 +1,11 @@
 //! The loop.
 
-use jar_isa::{Opcode, for_each_op};
+use jar_isa::for_each_op;
 
-use super::compile::NO_TARGET;
+use super::code::Code;
+use super::compile::UNPRICED;
 use super::handlers::{Flow, Frame};
+use super::pairs::with_pairs;
 use super::{Hook, InterpreterCode, InterpreterMachine, Traced, architectural};
 use crate::engine::Exit;
 use crate::error::PageError;
@@ -44,7 +46,7 @@ impl InterpreterCode {
         Traced {
             pc,
             instruction,
-            regs: architectural(frame.regs),
+            regs: architectural(&frame.core.regs),
             gas,
         }
     }
@@ -84,17 +86,23 @@ impl InterpreterMachine {
     }
 
     /// Runs from operation `index`, whose block is paid.
-    fn run_from<W: Watch>(&mut self, mut index: usize, mut watch: W) -> Result<Exit, PageError> {
+    fn run_from<W: Watch>(&mut self, index: usize, mut watch: W) -> Result<Exit, PageError> {
         let code = &*self.code;
         let ops = code.ops.as_slice();
         let mut gas = self.gas;
         let mut frame = Frame {
-            regs: &mut self.regs,
-            memory: &mut self.memory,
+            core: &mut self.core,
             jumps: &code.jumps,
             exit: Exit::Panic,
             broken: None,
         };
+        let mut rest = ops[index..].iter();
+        // Operations taken so far, so the index of the last is one less.
+        macro_rules! taken {
+            () => {
+                ops.len() - rest.len()
+            };
+        }
         // Each arm goes on by itself: a common way out would cost every operation
         // a second branch.
         macro_rules! go_on {
@@ -103,46 +111,68 @@ impl InterpreterMachine {
                     break frame.exit;
                 }
                 if W::ACTIVE {
-                    watch.after(&code.traced(index, &frame, gas));
+                    watch.after(&code.traced(taken!() - 1, &frame, gas));
                 }
-                index += 1;
             }};
             (end $op:ident $mnemonic:ident) => {{
                 let target = match frame.$mnemonic($op) {
-                    Flow::Fall => index + 1,
-                    Flow::Jump(NO_TARGET) => break Exit::Panic,
-                    Flow::Jump(target) => target as usize,
+                    Flow::Fall => rest.as_slice(),
+                    Flow::Jump(target) => match ops.get(target as usize..) {
+                        Some(block) => block,
+                        None => break Exit::Panic,
+                    },
                     Flow::Stop => break frame.exit,
                 };
                 if W::ACTIVE {
-                    watch.after(&code.traced(index, &frame, gas));
+                    watch.after(&code.traced(taken!() - 1, &frame, gas));
                 }
-                index = target;
-                let cost = u64::from(ops[target].cost());
-                if gas < cost {
+                let Some(first) = target.first() else {
+                    break Exit::Panic;
+                };
+                let cost = match first.cost() {
+                    UNPRICED => code.price(ops.len() - target.len()),
+                    cost => cost,
+                };
+                rest = target.iter();
+                if gas < u64::from(cost) {
                     self.charged = false;
+                    rest.next();
                     break Exit::OutOfGas;
                 }
-                gas -= cost;
+                gas -= u64::from(cost);
             }};
+        }
+        macro_rules! with_all {
+            ($($ops:tt)*) => { with_pairs! { run_one [$($ops)*] } };
         }
         // An opcode without a handler doesn't compile.
         macro_rules! run_one {
-            ($($number:literal $variant:ident $mnemonic:ident $format:ident $flow:ident
-               $operands:ident $latency:ident $(($cycles:literal))? $slots:ident($($count:literal),+)
-               $units:ident $semantics:literal;)+) => {{
-                let op = &ops[index];
-                match op.opcode {
-                    $(Opcode::$variant => go_on!($flow op $mnemonic),)+
+            (
+                [$($number:literal $variant:ident $mnemonic:ident $format:ident $flow:ident
+                   $operands:ident $latency:ident $(($cycles:literal))?
+                   $slots:ident($($count:literal),+) $units:ident $semantics:literal;)+]
+                [$($pair:ident = $first:ident $do_first:ident,
+                   $second:ident $do_second:ident $end:ident;)+]
+            ) => {{
+                // The last operation is a trap: there always is a next one.
+                let Some(op) = rest.next() else { break Exit::Panic };
+                if W::ACTIVE {
+                    watch.before(&code.traced(taken!() - 1, &frame, gas));
+                }
+                match if W::ACTIVE { op.code.first() } else { op.code } {
+                    $(Code::$variant => go_on!($flow op $mnemonic),)+
+                    $(Code::$pair => {
+                        go_on!(next op $do_first);
+                        let Some(op) = rest.next() else { break Exit::Panic };
+                        go_on!($end op $do_second);
+                    })+
                 }
             }};
         }
         let exit = loop {
-            if W::ACTIVE {
-                watch.before(&code.traced(index, &frame, gas));
-            }
-            for_each_op!(run_one);
+            for_each_op!(with_all);
         };
+        let index = taken!() - 1;
         let broken = frame.broken.take();
         self.gas = gas;
         self.pc = code.pcs[index];

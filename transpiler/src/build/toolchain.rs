@@ -77,7 +77,7 @@ impl Toolchain {
     }
 
     /// Cargo set up to use this toolchain and no other.
-    pub(super) fn cargo(&self) -> Command {
+    pub fn cargo(&self) -> Command {
         let mut command = Command::new(&self.cargo);
         // Build scripts and macros are linked for the host with the same compiler; nightly
         // features are needed for the target description and the core library.

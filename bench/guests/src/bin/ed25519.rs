@@ -1,0 +1,4 @@
+#![no_std]
+#![no_main]
+
+bench_guests::program!(workloads::ed25519);

@@ -1,0 +1,72 @@
+//! What the loop dispatches on: an opcode or a pair of them.
+
+use jar_isa::{Opcode, for_each_op};
+
+use super::pairs::with_pairs;
+
+macro_rules! with_all {
+    ($($ops:tt)*) => { with_pairs! { define [$($ops)*] } };
+}
+
+macro_rules! define {
+    (
+        [$($number:literal $variant:ident $mnemonic:ident $format:ident $flow:ident
+           $operands:ident $latency:ident $(($cycles:literal))? $slots:ident($($count:literal),+)
+           $units:ident $semantics:literal;)+]
+        [$($pair:ident = $first:ident $do_first:ident, $second:ident $do_second:ident $end:ident;)+]
+    ) => {
+        /// One arm of the loop.
+        #[derive(Clone, Copy, PartialEq, Eq)]
+        #[repr(u8)]
+        pub(super) enum Code {
+            $($variant,)+
+            $($pair,)+
+        }
+
+        impl Code {
+            /// `opcode` by itself.
+            #[inline]
+            pub(super) fn single(opcode: Opcode) -> Code {
+                match opcode {
+                    $(Opcode::$variant => Code::$variant,)+
+                }
+            }
+
+            /// The pair that is `self`, a single opcode, with `next` behind it.
+            #[inline]
+            pub(super) fn and(self, next: Code) -> Option<Code> {
+                match (self, next) {
+                    $((Code::$first, Code::$second) => Some(Code::$pair),)+
+                    _ => None,
+                }
+            }
+
+            /// The single opcode it begins with.
+            #[inline]
+            pub(super) fn first(self) -> Code {
+                match self {
+                    $(Code::$pair => Code::$first,)+
+                    single => single,
+                }
+            }
+        }
+    };
+}
+
+for_each_op!(with_all);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pair_begins_with_its_first() {
+        let (add, load) = (
+            Code::single(Opcode::Add64),
+            Code::single(Opcode::LoadIndU64),
+        );
+        let pair = load.and(add);
+        assert!(pair.is_some_and(|pair| pair != load && pair.first() == load));
+        assert!(add.first() == add && add.and(Code::single(Opcode::Trap)).is_none());
+    }
+}
