@@ -522,14 +522,14 @@ const AUTHOR: &str = "author";
 pub(crate) fn program_image(instance: &Instance) -> Result<ImageRef, KernelError> {
     match instance.body() {
         jar_cap::Body::Program { image, .. } => Ok(image.clone()),
-        jar_cap::Body::Native { .. } => Err(not_a_program()),
+        jar_cap::Body::Native { .. } | jar_cap::Body::File(_) => Err(not_a_program()),
     }
 }
 
 fn program_table(instance: &Instance) -> Result<jar_cap::CNode, KernelError> {
     match instance.body() {
         jar_cap::Body::Program { cnode, .. } => Ok(cnode.clone()),
-        jar_cap::Body::Native { .. } => Err(not_a_program()),
+        jar_cap::Body::Native { .. } | jar_cap::Body::File(_) => Err(not_a_program()),
     }
 }
 

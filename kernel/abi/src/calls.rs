@@ -75,8 +75,8 @@ host_calls! {
     21 TypeOf type_of(src, dst) -> "0" ! [Empty, Occupied, Pinned, Busy, WrongKind, Invalid], built;
     22 ReadData read_data(slot, ptr, len, offset) -> "bytes copied" ! [Empty, WrongKind, Range, Invalid], built;
     23 MintData mint_data(ptr, len, dst) -> "0" ! [Occupied, Pinned, Busy, WrongKind, Range, Invalid], built;
-    24 Open open(file, dst) -> "0" ! [Empty, Occupied, WrongKind, Denied, Invalid], reserved;
-    25 Save save(data, dst) -> "0" ! [Empty, Occupied, WrongKind, Denied, Invalid], reserved;
+    24 Open open(file, dst) -> "0" ! [Empty, Occupied, Pinned, Busy, WrongKind, Denied, Invalid], built;
+    25 Save save(data, dst) -> "0" ! [Empty, Occupied, Pinned, Busy, WrongKind, Denied, Invalid], built;
     26 Call call(slot, endpoint, arg0, arg1, arg2, arg3) -> "value, call status in φ8" ! [Empty, Busy, WrongKind, NoEndpoint, Quota, Depth, Denied, Invalid], built;
     27 Resume resume(slot) -> "as call" ! [Empty, Busy, WrongKind, Quota, Depth, Denied, Invalid], built;
     28 Abort abort(slot) -> "0" ! [Empty, WrongKind, Denied, Invalid], built;

@@ -45,6 +45,8 @@ pub enum Body {
         /// SCALE of the kind's state; empty for a kind without one.
         state: Vec<u8>,
     },
+    /// The native Instance of kind File: a sealed Data, its state the Data's id.
+    File(Data),
 }
 
 /// Where a program stands between calls. SCALE has ids in place of capabilities.
@@ -247,6 +249,8 @@ natives! {
     OutOfGas = 12,
     /// The marker yielded when quota runs short.
     OutOfQuota = 13,
+    /// Seals a Data: what `save` makes and `open` looks into.
+    File = 14,
 }
 
 impl Instance {
@@ -300,6 +304,19 @@ impl Instance {
         }))
     }
 
+    /// A File: a native Instance that seals a Data.
+    pub fn file(data: Data) -> Instance {
+        Instance::new(native_type(NativeKind::File), Body::File(data))
+    }
+
+    /// The Data that a File seals; `None` for other Instances.
+    pub fn sealed(&self) -> Option<&Data> {
+        match self.body() {
+            Body::File(data) => Some(data),
+            Body::Program { .. } | Body::Native { .. } => None,
+        }
+    }
+
     /// Its type, or lineage.
     pub fn type_id(&self) -> Hash {
         self.0.type_id
@@ -314,6 +331,7 @@ impl Instance {
     pub fn native_kind(&self) -> Option<NativeKind> {
         match self.body() {
             Body::Native { kind, .. } => Some(*kind),
+            Body::File(_) => Some(NativeKind::File),
             Body::Program { .. } => None,
         }
     }
@@ -322,7 +340,7 @@ impl Instance {
     pub fn cnode(&self) -> Option<&CNode> {
         match self.body() {
             Body::Program { cnode, .. } => Some(cnode),
-            Body::Native { .. } => None,
+            Body::Native { .. } | Body::File(_) => None,
         }
     }
 
@@ -364,6 +382,7 @@ impl Body {
                 &[&image.id(), &cnode.root(), &status.encode()],
             ),
             Body::Native { state, .. } => tagged(Tag::NativeBody, &[state]),
+            Body::File(data) => tagged(Tag::NativeBody, &[&data.id()]),
         }
     }
 }

@@ -43,6 +43,7 @@ impl<'a> Item<'a> {
                     out.push(Item::Image(image));
                     out.extend(Item::root(cnode.table()));
                 }
+                out.extend(instance.sealed().and_then(Item::data));
                 if let Some(paused) = instance.suspended() {
                     out.extend(paused.ephemeral.values().filter_map(Item::data));
                     let scratch = paused.scratch.as_ref().map(Scratch::map);

@@ -92,6 +92,9 @@ enum Form {
     /// A type.
     #[codec(index = 6)]
     Type(Hash),
+    /// A File, with the Data it seals.
+    #[codec(index = 7)]
+    File(DataForm),
 }
 
 /// Where a program stands.
@@ -167,6 +170,7 @@ impl Form {
                     StatusForm::of(status),
                 ),
                 Body::Native { kind, state } => Form::Native(*kind, state.clone()),
+                Body::File(data) => Form::File(DataForm::of(data)),
             },
             Cap::Type(type_id) => Form::Type(*type_id),
         }
@@ -187,6 +191,9 @@ impl Form {
                 };
                 Cap::Instance(Instance::new(type_id, body))
             }
+            // A File's state is the Data it seals, and written so.
+            Form::Native(NativeKind::File, _) => return Err(NOT_CANONICAL),
+            Form::File(data) => Cap::Instance(Instance::file(data.into_data(store)?)),
             Form::Native(kind, state) => Cap::Instance(Instance::native(kind, state)),
             Form::Type(type_id) => Cap::Type(type_id),
         })

@@ -150,6 +150,7 @@ fn table() -> String {
         let program = Instance::paused([0x33; 32], sample_ref(), accounts(2), paused);
         t.cap(name, Cap::Instance(program));
     }
+    t.cap("file", Cap::Instance(Instance::file(Data::new(b"sealed"))));
     t.cap("type", Cap::Type(id));
     t.0
 }

@@ -136,6 +136,9 @@ fn cap_json(cap: &Cap, store: &MemoryStore) -> Value {
             Body::Native { kind, state } => {
                 json!({"native": {"name": kind.name(), "state": hex(state)}})
             }
+            Body::File(data) => {
+                json!({"native": {"name": "File", "state": hex(data.id())}})
+            }
         },
     }
 }

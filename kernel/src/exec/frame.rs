@@ -157,6 +157,6 @@ pub(crate) fn program_parts(instance: &Instance) -> Option<(Hash, ImageRef, CNod
         Body::Program { image, cnode, .. } => {
             Some((instance.type_id(), image.clone(), cnode.clone()))
         }
-        Body::Native { .. } => None,
+        Body::Native { .. } | Body::File(_) => None,
     }
 }

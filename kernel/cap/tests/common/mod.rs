@@ -194,7 +194,11 @@ pub fn any_cap() -> impl Strategy<Value = Cap> {
         4 => any_bytes().prop_map(|bytes| data(&bytes)),
         1 => any::<Hash>().prop_map(Cap::Type),
         1 => (0..NativeKind::ALL.len(), prop::collection::vec(any::<u8>(), 0..100))
-            .prop_map(|(i, state)| Cap::Instance(Instance::native(NativeKind::ALL[i], state))),
+            .prop_map(|(i, state)| match NativeKind::ALL[i] {
+                NativeKind::File => Cap::Instance(Instance::file(Data::new(&state))),
+                kind => Cap::Instance(Instance::native(kind, state)),
+            }),
+        1 => any_bytes().prop_map(|bytes| Cap::Instance(Instance::file(Data::new(&bytes)))),
         1 => any::<u8>().prop_map(|n| Cap::Image(image(n))),
     ];
     leaf.prop_recursive(4, 48, 8, |inner| {

@@ -3,6 +3,7 @@
 mod caps;
 mod chain;
 mod data;
+mod files;
 mod images;
 mod invoke;
 mod natives;
@@ -57,7 +58,8 @@ impl Execution<'_, '_> {
             HostCall::DeriveSpawn => self.derive_spawn(args),
             HostCall::MakeImage => self.make_image(args),
             HostCall::Subtype => self.subtype(args),
-            HostCall::Open | HostCall::Save => Err(Stop::Fault(jar_abi::Fault::NotSupported)),
+            HostCall::Open => self.open(args),
+            HostCall::Save => self.save(args),
         }
     }
 

@@ -1,13 +1,14 @@
 //! Every operation of the host-call table: success, each error its row lists, its price before
 //! its effect, and nothing half done.
 
+mod files;
 mod images;
 
 use std::collections::BTreeSet;
 
 use jar_abi::{Fault, HostCall, SlotItemKind, Status, slots};
 use jar_cap::hash::blake2b;
-use jar_cap::{Cap, ImageRef, derive_type};
+use jar_cap::{Cap, Data, ImageRef, Instance, derive_type};
 use parity_scale_codec::Encode;
 
 use super::rig::*;
@@ -599,6 +600,7 @@ fn cases() -> Vec<Case> {
     let mut cases = slot_cases();
     cases.extend(dispatch_cases());
     cases.extend(images::cases());
+    cases.extend(files::cases());
     cases.extend(data_cases());
     cases.extend(call_cases());
     cases.extend(chain_cases());
@@ -713,6 +715,8 @@ fn quota_comes_before_the_effect() {
         Op::Call,
         Op::Detach,
         Op::Subtype,
+        Op::Open,
+        Op::Save,
         Op::SlotRead,
         Op::Emit,
     ];

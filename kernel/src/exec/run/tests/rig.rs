@@ -59,6 +59,8 @@ pub const IMAGE_OF_DATA: u64 = 1 << 56 | 2 << 8 | 52;
 pub const ENCODED_IMAGE: u64 = 1 << 56 | 3 << 8 | 52;
 pub const EMPTY_CNODE: u64 = 1 << 56 | 4 << 8 | 52;
 pub const CNODE_WITH_FREE: u64 = 1 << 56 | 5 << 8 | 52;
+/// There, too: a File.
+pub const FILE: u64 = 1 << 56 | 6 << 8 | 52;
 /// Nothing there.
 pub const FREE: u64 = 50;
 pub const PINNED_DATA: u64 = 60;
@@ -104,6 +106,8 @@ pub struct Scene {
     pub traces: Body,
     /// Keys that may be signed with; when given, `attest` produces.
     pub signing: Option<Vec<[u8; 32]>>,
+    /// Slots whose capabilities the frame lacks.
+    pub lacks: Vec<u8>,
     /// Whether a Dispatch slot is at hand.
     pub has_slot: bool,
     /// Whether it is there for a new head, not for an arriving event.
@@ -128,6 +132,7 @@ impl Default for Scene {
             memory: Vec::new(),
             traces: Body::default(),
             signing: None,
+            lacks: Vec::new(),
             has_slot: false,
             is_head_phase: false,
             dispatched: 0,
@@ -268,6 +273,8 @@ fn table(store: &MemoryChainStore) -> CNode {
     }
     let image = ImageRef::new(image());
     let callee = Instance::program([3; 32], image.clone(), CNode::empty());
+    set(15, native(NativeKind::Open));
+    set(16, native(NativeKind::Save));
     set(17, native(NativeKind::Attestation));
     set(18, native(NativeKind::Consensus));
     set(DATA, Cap::Data(Data::new(&data_bytes())));
@@ -346,6 +353,7 @@ fn images(store: &MemoryChainStore) -> CNode {
         Cap::Data(Data::new(&small_image().encode())),
         Cap::CNode(CNode::empty()),
         Cap::CNode(filled),
+        Cap::Instance(Instance::file(Data::new(b"sealed"))),
     ];
     let mut images = CNode::empty();
     for (key, cap) in (1u8..).zip(caps) {
@@ -496,7 +504,13 @@ pub fn run(scene: &Scene, number: u64, args: &[u64]) -> Ran {
         quota: scene.quota,
     };
     let mut execution = Execution::new(&env, block_info(), traces, slot, &log, grant);
-    let instance = Instance::program([1; 32], ImageRef::new(image.clone()), table(&store));
+    let mut table = table(&store);
+    for slot in &scene.lacks {
+        table
+            .set(&*store, &Key::from(*slot), None)
+            .expect("in memory");
+    }
+    let instance = Instance::program([1; 32], ImageRef::new(image.clone()), table);
     // Every Image here is paid for: what it costs at first is no part of an operation's price.
     let images = [small_image(), pinning(FREE), pinning(DATA)];
     let ids = images.map(|image| ImageRef::new(image).id());
