@@ -222,14 +222,42 @@ impl Guard {
 
 #[cfg(test)]
 mod tests {
-    use jar_kernel::SignRequest;
     use jar_kernel::block::{Body, Event, Header};
     use jar_kernel::memory::MemoryChainStore;
     use jar_kernel::signer::Signer;
+    use jar_kernel::{Commit, SignRequest, Store};
 
     use super::*;
 
     const FIRST_SLOT: u64 = 100;
+
+    /// A chain that watermarks can belong to.
+    fn genesis() -> Commit {
+        let header = Header {
+            genesis: [0; 32],
+            parent: [0; 32],
+            height: 0,
+            slot: 0,
+            body_root: [0; 32],
+            state_root: [0; 32],
+            outcome_root: [0; 32],
+        };
+        let hash = header.hash();
+        let body = Body::default();
+        Commit {
+            block: Block { header, body },
+            hash,
+            score: 0,
+            instance: [0; 32],
+            outcomes: Vec::new(),
+            events: Vec::new(),
+            nodes: Vec::new(),
+            canonical: vec![(0, Some(hash))],
+            head: Some(hash),
+            finalized: Some(hash),
+            watermarks: Vec::new(),
+        }
+    }
 
     struct Rig {
         dir: tempfile::TempDir,
@@ -240,6 +268,7 @@ mod tests {
     impl Rig {
         fn new() -> Rig {
             let store = Arc::new(MemoryChainStore::new());
+            store.commit(&genesis()).expect("committed");
             let signer = Signer::new([[7; 32]], &*store).expect("a signer");
             let (sink, stop) = (Box::new(|_| {}), Box::new(|| false));
             let key = *signer.keys().next().expect("a key");

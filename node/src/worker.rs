@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use jar_cap::{NodeStore, RecordId};
 use jar_driver::{
-    BlockRef, Config, Driver, Effect, EventOutcome, ImportOutcome, Input, Limits, RequestFailure,
-    Schedule, SyncMode, Ticket,
+    BlockRef, Config, Driver, Effect, EventOutcome, ImportOutcome, Input, Limits, Pivot,
+    RequestFailure, Schedule, SyncMode, Ticket,
 };
 use jar_kernel::block::{Block, Event};
 use jar_kernel::local::LocalHardware;
@@ -182,8 +182,41 @@ impl Worker {
                 let contents = self.read_records(&ids)?;
                 inputs.push_back(Input::RecordsRead { ticket, contents });
             }
+            Effect::WriteRecords { ticket, records } => {
+                self.kernel.chain().store().write_records(&records)?;
+                inputs.push_back(Input::RecordsWritten { ticket });
+            }
+            Effect::Adopt { ticket, pivot } => self.adopt(ticket, *pivot, inputs)?,
             effect => self.command(effect, inputs),
         }
+        Ok(())
+    }
+
+    /// Starts from a finalized block whose state was fetched.
+    fn adopt(
+        &mut self,
+        ticket: Ticket,
+        pivot: Pivot,
+        inputs: &mut VecDeque<Input>,
+    ) -> anyhow::Result<()> {
+        let adopted = self
+            .kernel
+            .adopt(pivot.block, pivot.score, pivot.instance, pivot.outcomes);
+        let is_adopted = adopted.is_ok();
+        match adopted {
+            Ok(()) => {
+                let head = BlockRef::from(&**self.kernel.head());
+                inputs.push_back(Input::Head(head));
+                inputs.push_back(Input::Finalized(head));
+                self.shared.head_changed();
+                self.show_head();
+                self.publish.send_replace(publication(&self.kernel));
+                info!(target: "sync", height = head.height, hash = %to_hex(&head.hash), "started from a finalized state");
+            }
+            Err(AdvanceError::Kernel(error)) => return Err(error.into()),
+            Err(error) => warn!(target: "sync", %error, "a state was not adopted"),
+        }
+        inputs.push_back(Input::Adopted { ticket, is_adopted });
         Ok(())
     }
 

@@ -77,7 +77,7 @@ impl Chain {
         let chain = Chain {
             dir: tempfile::tempdir().expect("a directory"),
         };
-        let slot_ms = SLOT_MS.to_string();
+        let slot_ms = slot_ms.to_string();
         let spec = chain.spec();
         let mut arguments = vec!["chain-spec", "new", "--template", "token"];
         arguments.extend(["--validator", "alice", "--balance", "alice=1000000"]);
