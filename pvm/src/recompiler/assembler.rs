@@ -595,6 +595,29 @@ impl Assembler {
         self.put(value as u32 as u64, 4);
     }
 
+    /// Fills up to a multiple of `to`, a power of 2, with what does nothing.
+    #[inline(always)]
+    pub fn align(&mut self, to: u32) {
+        /// `nop`s by length, as processors like them best.
+        const NOPS: [u64; 9] = [
+            0,
+            0x90,
+            0x9066,
+            0x00_1f0f,
+            0x0040_1f0f,
+            0x00_0044_1f0f,
+            0x0000_441f_0f66,
+            0x0000_0000_801f0f,
+            0x0000_0000_0084_1f0f,
+        ];
+        let mut rest = self.offset().wrapping_neg() & (to - 1);
+        while rest > 0 {
+            let len = rest.min(8);
+            self.put(NOPS[len as usize], len as usize);
+            rest -= len;
+        }
+    }
+
     pub fn read_gs_base(&mut self, reg: Reg) {
         self.put(0xf3, 1);
         self.escaped(W64, 0xae, 1, reg);

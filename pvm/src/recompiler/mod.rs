@@ -191,7 +191,8 @@ mod tests {
                     let program = Program::new(code, bitmask, vec![1]).unwrap();
                     let code = engine.compile(Arc::new(program), GasModel::Unit).unwrap();
                     let len = code.machine_code_len();
-                    let limit = 500 + COUNT * (translate::STEP_LEN_MAX + 10);
+                    let limit =
+                        500 + COUNT * (translate::PADDING_MAX + translate::STEP_LEN_MAX + 10);
                     assert!(len <= limit, "{opcode}: {len}");
                 }
             }

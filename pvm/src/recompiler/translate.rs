@@ -24,6 +24,13 @@ pub(super) const STEP_LEN_MAX: usize = 96;
 const STUBS_PER_STEP: usize = 3;
 /// A stub is a near call.
 pub(super) const STUB_LEN: u32 = 5;
+/// What the blocks that jumps lead to most are aligned to: behind a `fallthrough`, as
+/// compilers put it before a loop, a cache line; behind a jump, where nobody runs through the
+/// padding, half of one. Elsewhere, tight loops take up to 1.8 times as long.
+const LOOP_ALIGNMENT: u32 = 64;
+const ENTRY_ALIGNMENT: u32 = 32;
+/// The most padding before a step.
+pub(super) const PADDING_MAX: usize = LOOP_ALIGNMENT as usize - 1;
 /// Bytes of a block's charge.
 const CHARGE_LEN: u32 = 12;
 const ROUTINES_LEN_MAX: usize = 1024;
@@ -131,7 +138,7 @@ pub(super) fn translate(
     gs_instructions: bool,
 ) -> Option<Translation> {
     let steps = steps_max(program);
-    let per_step = STEP_LEN_MAX + STUBS_PER_STEP * STUB_LEN as usize;
+    let per_step = PADDING_MAX + STEP_LEN_MAX + STUBS_PER_STEP * STUB_LEN as usize;
     let capacity = ROUTINES_LEN_MAX + steps * per_step + 8 * (program.jump_table().len() + 1);
     let mut asm = Assembler {
         buffer: Buffer::new(capacity)?,
@@ -180,9 +187,14 @@ impl Translator<'_> {
         let program = self.program;
         let mut meter = BlockMeter::new(program, model);
         let mut charge = None;
+        let mut before = Opcode::Trap;
         self.block_start = true;
         for step in Walk::new(program) {
-            assert!(self.asm.buffer.room() as usize >= STEP_LEN_MAX);
+            assert!(self.asm.buffer.room() as usize >= PADDING_MAX + STEP_LEN_MAX);
+            if self.block_start {
+                self.align_block(before, step.instruction.opcode);
+            }
+            before = step.instruction.opcode;
             self.pc = step.pc;
             self.positions.push(step.pc);
             self.offsets.push(self.asm.offset());
@@ -205,6 +217,20 @@ impl Translator<'_> {
             }
         }
         meter.lone_trap()
+    }
+
+    /// Pads before a block by the opcode it starts with and the one `before`.
+    fn align_block(&mut self, before: Opcode, first: Opcode) {
+        use Opcode::*;
+        // Blocks of one instruction, of which hostile programs have millions, stay small.
+        if matches!(first, Trap | Fallthrough) {
+            return;
+        }
+        match before {
+            Fallthrough => self.asm.align(LOOP_ALIGNMENT),
+            Jump | JumpInd | LoadImmJump | LoadImmJumpInd | Trap => self.asm.align(ENTRY_ALIGNMENT),
+            _ => {}
+        }
     }
 
     /// The charge of the block that starts with `step`, its cost still open.
