@@ -299,6 +299,27 @@ fn hostile_programs_are_prepared() {
         let rig = Rig::new(program, GasModel::Pipeline, vec![]);
         assert!(rig.block_cost(0).is_some());
     }
+    // Machine code is at most a fixed multiple.
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    for (pattern, starts, multiple) in [
+        (&[0u8][..], 0xff, 6),
+        (&[1], 0xff, 20),
+        (&[255], 0xff, 6),
+        (&[40], 0xff, 64),
+        (&[170, 0], 0x55, 20),
+        (&[50], 0xff, 100),
+        (&[203], 0xff, 60),
+    ] {
+        let Some(engine) = jar_pvm::Recompiler::detect() else {
+            println!("SKIPPED: this processor lacks what the recompiler needs");
+            continue;
+        };
+        let program = std::sync::Arc::new(long(pattern, starts));
+        let code = engine.compile(program.clone(), GasModel::Unit);
+        let table = 8 * program.jump_table().len();
+        let len = code.expect("memory for code").machine_code_len() - table;
+        assert!(len < multiple * program.code().len(), "{pattern:?}: {len}");
+    }
     let one_block = Rig::new(long(&[3], 0xff), GasModel::Pipeline, vec![]);
     assert!(one_block.block_cost(0).unwrap() > 4 << 20);
 }
