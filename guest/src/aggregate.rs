@@ -5,7 +5,20 @@ use parity_scale_codec::Encode;
 
 use crate::{Slot, sys};
 
-pub use jar_abi::ARRIVING_ITEM;
+pub use jar_abi::{ARRIVING_ITEM, Phase};
+
+/// What a Dispatch endpoint with `phases` is called for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dispatching {
+    /// Which of the three phases.
+    pub phase: Phase,
+    /// Items that the slot has; 0 while an event is verified.
+    pub items: u32,
+    /// Index of this endpoint.
+    pub endpoint: u8,
+    /// Index of the Transact endpoint `into`.
+    pub into: u8,
+}
 
 fn done(code: i64) -> Result<(), Status> {
     match code {
@@ -52,6 +65,16 @@ pub fn emit(
 /// The kernel's status: `Range` if the bitmap isn't one bit for each item.
 pub fn keep(bitmap: &[u8]) -> Result<(), Status> {
     done(sys::slot_keep(bitmap))
+}
+
+/// On a new head, sends an event with the Data in `payload` to a Dispatch endpoint of this
+/// chain, with all attestations that were asked for since the last one.
+///
+/// # Errors
+///
+/// The kernel's status: `Denied` outside of that phase.
+pub fn dispatch(endpoint: u8, payload: &Slot) -> Result<(), Status> {
+    done(sys::dispatch(endpoint, payload.path()))
 }
 
 /// Keeps no items.

@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use jar_abi::{ARRIVING_ITEM, Phase, SlotItemKind, slots};
 use parity_scale_codec::{DecodeAll, Encode};
 
+use crate::aggregate::Dispatching;
 use crate::{Data, Slot, aggregate, sys};
 
 /// The code an endpoint halts with when its arguments in slot 0 don't decode. The SDK's
@@ -153,6 +154,30 @@ pub fn dispatch(
             }
         }
         _ => 0,
+    }
+}
+
+/// A Dispatch endpoint that sees to all of its phases by itself.
+pub fn dispatch_phases(
+    phase: u64,
+    items: u64,
+    endpoint: u8,
+    into: u8,
+    run: impl FnOnce(Dispatching) -> Verdict,
+) -> u64 {
+    let Some(phase) = Phase::from_number(phase) else {
+        return 0;
+    };
+    let call = Dispatching {
+        phase,
+        items: items as u32,
+        endpoint,
+        into,
+    };
+    match run(call) {
+        Verdict::Accept => 0,
+        Verdict::Reject(0) => panic!("an error's code is 1 or more"),
+        Verdict::Reject(code) => code,
     }
 }
 

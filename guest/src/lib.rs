@@ -76,7 +76,7 @@ macro_rules! fault {
 #[doc(hidden)]
 pub mod internal {
     pub use crate::entry::{
-        Descriptor, arguments, dispatch, finish_result, finish_unit, finish_value,
+        Descriptor, arguments, dispatch, dispatch_phases, finish_result, finish_unit, finish_value,
     };
     pub use alloc::boxed::Box;
 

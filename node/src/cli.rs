@@ -33,7 +33,7 @@ pub enum LogFormat {
 /// environment (`JAR_DATA_DIR=…`).
 #[derive(Clone, Debug, Default, Args)]
 pub struct NodeFlags {
-    /// The chain: a spec file, or the name of a built-in chain (dev)
+    /// The chain: a spec file, or the name of a built-in chain (dev, local)
     #[arg(long, value_name = "FILE|NAME")]
     pub chain: Option<String>,
     /// Where the chain is kept [default: ~/.local/share/jar/<chain id>]

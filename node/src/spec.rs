@@ -59,11 +59,20 @@ struct BuiltIn {
     image: &'static [u8],
 }
 
-const BUILT_IN: &[BuiltIn] = &[BuiltIn {
-    name: "dev",
-    spec: include_str!("../../chain-specs/dev.json"),
-    image: include_bytes!("../../chain-specs/token.image"),
-}];
+const TOKEN_IMAGE: &[u8] = include_bytes!("../../chain-specs/token.image");
+
+const BUILT_IN: &[BuiltIn] = &[
+    BuiltIn {
+        name: "dev",
+        spec: include_str!("../../chain-specs/dev.json"),
+        image: TOKEN_IMAGE,
+    },
+    BuiltIn {
+        name: "local",
+        spec: include_str!("../../chain-specs/local.json"),
+        image: TOKEN_IMAGE,
+    },
+];
 
 /// Names of the built-in chains.
 pub fn built_in_names() -> Vec<&'static str> {
@@ -73,7 +82,7 @@ pub fn built_in_names() -> Vec<&'static str> {
 /// Image of a template, as `chain-spec new` writes it.
 pub fn template_image(template: &str) -> Option<&'static [u8]> {
     match template {
-        "token" => Some(BUILT_IN[0].image),
+        "token" => Some(TOKEN_IMAGE),
         _ => None,
     }
 }

@@ -41,6 +41,7 @@ struct Endpoint {
     order: u8,
     into: Option<Ident>,
     attestations: Option<u32>,
+    phases: bool,
 }
 
 pub fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenStream> {
@@ -131,6 +132,7 @@ fn take_endpoint(function: &mut ItemFn, position: usize) -> Result<Option<Endpoi
         order: 0,
         into: None,
         attestations: None,
+        phases: false,
     };
     if !matches!(attribute.meta, syn::Meta::Path(_)) {
         attribute.parse_nested_meta(|meta| {
@@ -141,6 +143,8 @@ fn take_endpoint(function: &mut ItemFn, position: usize) -> Result<Option<Endpoi
                 endpoint.order = meta.value()?.parse::<LitInt>()?.base10_parse()?;
             } else if meta.path.is_ident("into") && role == Role::Dispatch {
                 endpoint.into = Some(meta.value()?.parse()?);
+            } else if meta.path.is_ident("phases") && role == Role::Dispatch {
+                endpoint.phases = true;
             } else if meta.path.is_ident("attestations") && role == Role::Dispatch {
                 endpoint.attestations = Some(meta.value()?.parse::<LitInt>()?.base10_parse()?);
             } else {
@@ -148,6 +152,12 @@ fn take_endpoint(function: &mut ItemFn, position: usize) -> Result<Option<Endpoi
             }
             Ok(())
         })?;
+    }
+    if endpoint.phases && (function.sig.inputs.len() != 1 || endpoint.attestations.is_some()) {
+        return Err(Error::new_spanned(
+            &function.sig,
+            "a Dispatch endpoint with `phases` takes a Dispatching, and counts no attestations",
+        ));
     }
     if role == Role::Schedule && !function.sig.inputs.is_empty() {
         return Err(Error::new_spanned(
@@ -184,6 +194,14 @@ fn entry(endpoint: &Endpoint, all: &[Endpoint]) -> Result<TokenStream> {
     };
     let call = quote! { #name(#(#names),*) };
     let body = match endpoint.role {
+        Role::Dispatch if endpoint.phases => {
+            let (own, into) = (endpoint.index, into_index(endpoint, all)?);
+            quote! {
+                ::jar_guest::internal::dispatch_phases(phase, second, #own, #into, |call| {
+                    ::core::convert::Into::into(#name(call))
+                })
+            }
+        }
         Role::Dispatch => {
             let into = into_index(endpoint, all)?;
             let count = match endpoint.attestations {

@@ -12,7 +12,7 @@ use alloc::vec::Vec;
 use core::cell::RefCell;
 use std::thread_local;
 
-use jar_abi::{Kind, Status, slots};
+use jar_abi::{ATTEST_ABSENT, ATTEST_RECORDED, Kind, Status, slots};
 
 use crate::{BlockInfo, Scope};
 
@@ -42,6 +42,17 @@ pub struct Emitted {
     pub picks: Vec<u8>,
 }
 
+/// An event sent by `dispatch`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dispatched {
+    /// The Dispatch endpoint it is for.
+    pub endpoint: u8,
+    /// Its payload.
+    pub payload: Vec<u8>,
+    /// Its attestations: key, scope, blob.
+    pub attestations: Vec<([u8; 32], Scope, Vec<u8>)>,
+}
+
 /// The state of the in-memory kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct World {
@@ -62,6 +73,13 @@ pub struct World {
     pub records: Vec<(Vec<u8>, Vec<u8>)>,
     /// Items appended to the aggregation slot.
     pub emitted: Vec<Emitted>,
+    /// Keys of this node with the heights of their last vote's source and target. With some,
+    /// `attest` is answered by what they may sign; without, by `attestations`.
+    pub keys: BTreeMap<[u8; 32], Option<(u64, u64)>>,
+    /// Attestations given by keys since the last `dispatch`.
+    pub given: Vec<([u8; 32], Scope, Vec<u8>)>,
+    /// Events sent by `dispatch`.
+    pub dispatched: Vec<Dispatched>,
     recorded: u32,
 }
 
@@ -139,6 +157,22 @@ impl World {
         }
     }
 
+    /// Signs with a key that is held, if no watermark forbids it.
+    fn sign(&mut self, wanted: ([u8; 32], Scope, Vec<u8>)) -> u64 {
+        let (key, scope, _) = &wanted;
+        let Some(last) = self.keys.get_mut(key) else {
+            return ATTEST_ABSENT;
+        };
+        if let Scope::Vote { source, target } = *scope {
+            if last.is_some_and(|last| source < last.0 || target <= last.1) {
+                return ATTEST_ABSENT;
+            }
+            *last = Some((source, target));
+        }
+        self.given.push(wanted);
+        ATTEST_RECORDED
+    }
+
     fn authority(&self, path: &[Vec<u8>], name: &str) -> Result<(), Status> {
         match self.get(path)? {
             Cap::Native(native) if *native == name => Ok(()),
@@ -173,7 +207,7 @@ pub(crate) mod calls {
     use std::panic;
 
     use blake2::{Blake2b, Digest, digest::consts::U32};
-    use jar_abi::{ATTEST_ABSENT, ATTEST_RECORDED, HashAlgorithm};
+    use jar_abi::HashAlgorithm;
     use parity_scale_codec::{Decode, Encode};
 
     use super::*;
@@ -303,6 +337,9 @@ pub(crate) mod calls {
                 return Status::Invalid as i64;
             };
             let wanted = (*key, scope, blob.to_vec());
+            if !w.keys.is_empty() {
+                return w.sign(wanted) as i64;
+            }
             if w.attestations.first() == Some(&wanted) {
                 w.attestations.remove(0);
                 return ATTEST_RECORDED as i64;
@@ -379,6 +416,22 @@ pub(crate) mod calls {
     pub(crate) fn slot_clear() -> i64 {
         with(|w| w.emitted.clear());
         0
+    }
+
+    pub(crate) fn dispatch(endpoint: u8, payload: &Path) -> i64 {
+        with(|w| {
+            let payload = match w.bytes(&payload.keys()) {
+                Ok(bytes) => bytes.to_vec(),
+                Err(status) => return status as i64,
+            };
+            let attestations = core::mem::take(&mut w.given);
+            w.dispatched.push(Dispatched {
+                endpoint,
+                payload,
+                attestations,
+            });
+            0
+        })
     }
 
     pub(crate) fn gas_left() -> u64 {

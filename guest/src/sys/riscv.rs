@@ -174,6 +174,10 @@ pub(crate) fn slot_clear() -> i64 {
     ecall!(SlotClear).0 as i64
 }
 
+pub(crate) fn dispatch(endpoint: u8, payload: &Path) -> i64 {
+    ecall!(Dispatch, u64::from(endpoint), payload.register()).0 as i64
+}
+
 pub(crate) fn gas_left() -> u64 {
     ecall!(GasLeft).0
 }

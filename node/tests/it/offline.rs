@@ -1,5 +1,7 @@
 //! Commands that need no node.
 
+use std::path::Path;
+
 use serde_json::Value;
 
 use crate::harness::{Chain, failure_of, jar_node, json_of, root, stdout_of};
@@ -42,22 +44,32 @@ fn specs_are_written_checked_and_shown() {
 
 #[test]
 fn built_in_chains_are_those_of_the_repository() {
-    let built_in = json_of(&["chain-spec", "check", "dev", "--json"]);
-    let file = root().join("chain-specs/dev.json");
-    let file = json_of(&[
-        "chain-spec",
-        "check",
-        file.to_str().expect("UTF-8"),
-        "--json",
-    ]);
-    assert_eq!(built_in, file);
+    for name in ["dev", "local"] {
+        let built_in = json_of(&["chain-spec", "check", name, "--json"]);
+        let file = root().join(format!("chain-specs/{name}.json"));
+        let file = file.to_str().expect("UTF-8");
+        let file = json_of(&["chain-spec", "check", file, "--json"]);
+        assert_eq!(built_in, file);
+    }
+    let local = json_of(&["chain-spec", "inspect", "local", "--json"]);
+    let validators = local["genesis_decoded"]["validators"].as_array();
+    assert_eq!(validators.map(Vec::len), Some(4));
 }
 
-/// `JAR_BLESS=1` writes the id anew, after the Image was built anew.
+/// `JAR_BLESS=1` writes the ids anew, after an Image was built anew.
 #[test]
 fn specs_name_their_images() {
-    let path = root().join("chain-specs/dev.json");
-    let text = std::fs::read_to_string(&path).expect("read");
+    let entries = std::fs::read_dir(root().join("chain-specs")).expect("a folder");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    let specs: Vec<_> = paths
+        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .collect();
+    assert!(specs.len() >= 2);
+    specs.iter().for_each(|path| names_its_image(path));
+}
+
+fn names_its_image(path: &Path) {
+    let text = std::fs::read_to_string(path).expect("read");
     let spec: Value = serde_json::from_str(&text).expect("JSON");
     let image = root()
         .join("chain-specs")
@@ -66,11 +78,13 @@ fn specs_name_their_images() {
     let (named, id) = (spec["image_id"].as_str(), summary["id"].as_str());
     let (named, id) = (named.expect("an id"), id.expect("an id"));
     if std::env::var_os("JAR_BLESS").is_some() {
-        std::fs::write(&path, text.replace(named, id)).expect("written");
+        std::fs::write(path, text.replace(named, id)).expect("written");
     } else {
         assert_eq!(
-            named, id,
-            "the Image was built anew: run this with JAR_BLESS=1"
+            named,
+            id,
+            "{}: the Image was built anew: run this with JAR_BLESS=1",
+            path.display()
         );
     }
 }

@@ -12,6 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("jar-transpiler", &["jar-isa", "jar-abi", "jar-cap"]),
     ("jar-guest-macros", &[]),
     ("jar-guest", &["jar-abi", "jar-guest-macros"]),
+    ("jar-poa", &["jar-guest"]),
     ("jar-storage", &["jar-abi", "jar-cap", "jar-kernel"]),
     ("jar-rpc", &["jar-abi", "jar-cap", "jar-kernel"]),
     ("jar-driver", &["jar-abi", "jar-cap", "jar-kernel"]),

@@ -18,11 +18,14 @@ pub const BALANCES_SLOT: u8 = 33;
 /// Slot of the CNode public key -> Data SCALE(u64), the nonces; absent is 0.
 pub const NONCES_SLOT: u8 = 34;
 
+/// Slot of the Data SCALE(Finality), what the chain knows of its ancestors' finality; empty in
+/// the genesis state and without validators.
+pub const FINALITY_SLOT: u8 = 35;
+/// Slot of the Data SCALE(Vec<PublicKey>), the next validators while they are changing.
+pub const NEXT_VALIDATORS_SLOT: u8 = 36;
+
 /// Nonces that `transfer_in` accepts: from the state's up to this many above, exclusive.
 pub const NONCE_WINDOW: u64 = 4096;
-/// Most validators a chain starts with.
-pub const VALIDATORS_MAX: usize = 1024;
-
 /// The Genesis endpoint; its payload is a [`Config`].
 pub const INIT: &str = "init";
 /// The Transact endpoint that moves coins; its payload is a [`Transfer`].
@@ -31,6 +34,18 @@ pub const TRANSFER: &str = "transfer";
 pub const TRANSFER_IN: &str = "transfer_in";
 /// The Schedule endpoint that checks the seal.
 pub const BEGIN: &str = "begin";
+/// The Transact endpoint that counts an aggregate of votes.
+pub const VOTE: &str = "vote";
+/// The Dispatch endpoint that collects votes and casts this node's.
+pub const VOTE_IN: &str = "vote_in";
+/// The Transact endpoint that decides who the next validators are.
+pub const SET_VALIDATORS: &str = "set_validators";
+/// The Dispatch endpoint that such decisions are sent to.
+pub const SET_VALIDATORS_IN: &str = "set_validators_in";
+/// The View `() -> Option<(u64, [u8; 32])>`: height and hash of the last finalized block.
+pub const FINALIZED: &str = "finalized";
+/// The View `() -> Option<(u64, [u8; 32])>`: height and hash of the highest justified block.
+pub const JUSTIFIED: &str = "justified";
 /// The View `u64 -> Option<PublicKey>`: who builds the block of a time slot.
 pub const AUTHOR: &str = "author";
 /// The View `PublicKey -> u64`: a balance.
@@ -49,7 +64,8 @@ const TRANSFER_DOMAIN: &str = "token.transfer";
 /// The payload of Genesis.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Config {
-    /// Who builds blocks, in turn; with none, any node in development mode may.
+    /// Who builds blocks, in turn, and votes; with none, any node in development mode builds
+    /// and no block becomes final.
     pub validators: Vec<PublicKey>,
     /// First balances; an account occurs once, their sum fits a u64.
     pub balances: Vec<(PublicKey, u64)>,
@@ -90,7 +106,7 @@ pub enum Error {
     /// The receiver's balance would pass the largest number.
     Overflow = 5,
     /// The genesis payload repeats an account, or its coins pass the largest number, or it
-    /// has too many validators.
+    /// has too many validators or one twice.
     BadConfig = 6,
 }
 

@@ -1,36 +1,29 @@
-//! The token chain: coins moved by signed transfers, blocks by authors in turn.
+//! The token chain: coins moved by signed transfers, blocks by authors in turn, final by votes.
 //!
-//! State holds no height, slot or hash, so that the same transfers give the same root.
-//! An account whose balance is 0 has no entry among the balances.
+//! The tables of balances and nonces depend on the transfers alone. An account whose balance
+//! is 0 has no entry among the balances.
 #![cfg_attr(target_arch = "riscv64", no_std, no_main)]
 
 #[jar_guest::chain]
 mod token {
     extern crate alloc;
 
-    use alloc::vec::Vec;
-
-    use jar_guest::{Map, Scope, Value, attest, block_info, score};
+    use jar_guest::aggregate::Dispatching;
+    use jar_guest::{Map, Scope, attest};
+    use jar_poa::{Aggregate, Checkpoint, Poa, SetValidators};
     use jar_token_api::{
-        BALANCES_SLOT, Config, Error, NONCE_WINDOW, NONCES_SLOT, PublicKey, Transfer,
-        VALIDATORS_MAX, VALIDATORS_SLOT,
+        BALANCES_SLOT, Config, Error, FINALITY_SLOT, NEXT_VALIDATORS_SLOT, NONCE_WINDOW,
+        NONCES_SLOT, PublicKey, Transfer, VALIDATORS_SLOT,
     };
 
-    const VALIDATORS: Value<Vec<PublicKey>> = Value::new(VALIDATORS_SLOT);
+    const POA: Poa = Poa::new(VALIDATORS_SLOT, FINALITY_SLOT, NEXT_VALIDATORS_SLOT);
     const BALANCES: Map<PublicKey, u64> = Map::new(BALANCES_SLOT);
     const NONCES: Map<PublicKey, u64> = Map::new(NONCES_SLOT);
 
-    /// The block has no seal of its author.
-    const NO_SEAL: u64 = 1;
-    /// The kernel took no score.
-    const NO_SCORE: u64 = 2;
-
     #[genesis]
     fn init(config: Config) -> Result<(), Error> {
-        if config.validators.len() > VALIDATORS_MAX {
-            return Err(Error::BadConfig);
-        }
-        VALIDATORS.set(&config.validators);
+        POA.start(&config.validators)
+            .map_err(|_| Error::BadConfig)?;
         let mut total: u64 = 0;
         for (account, amount) in &config.balances {
             total = total.checked_add(*amount).ok_or(Error::BadConfig)?;
@@ -42,7 +35,8 @@ mod token {
         Ok(())
     }
 
-    #[transact(order = 1)]
+    // After the votes, which a block full of transfers must not crowd out.
+    #[transact(order = 2)]
     fn transfer(transfer: Transfer) -> Result<(), Error> {
         let (from, to) = (balance(transfer.from), transfer.to);
         let nonce = nonce(transfer.from);
@@ -84,26 +78,16 @@ mod token {
         Ok(())
     }
 
-    /// Makes the block invalid without the seal of its author; longer chains win.
+    /// Makes the block invalid without the seal of its author.
     #[schedule(order = 0)]
     fn begin() {
-        let block = block_info();
-        if let Some(author) = author(block.slot)
-            && attest(&author, &[], Scope::Seal) != Ok(true)
-        {
-            jar_guest::fault!(NO_SEAL);
-        }
-        if score(block.height).is_err() {
-            jar_guest::fault!(NO_SCORE);
-        }
+        POA.begin();
     }
 
     /// The validators in turn.
     #[view]
     fn author(slot: u64) -> Option<PublicKey> {
-        let validators = VALIDATORS.get().unwrap_or_default();
-        let turn = slot.checked_rem(validators.len() as u64)?;
-        validators.get(turn as usize).copied()
+        POA.author(slot)
     }
 
     #[view]
@@ -114,6 +98,38 @@ mod token {
     #[view]
     fn nonce(account: PublicKey) -> u64 {
         NONCES.get(&account).unwrap_or(0)
+    }
+
+    #[transact(order = 1)]
+    fn vote(aggregate: Aggregate) -> Result<(), jar_poa::Error> {
+        POA.vote(&aggregate)
+    }
+
+    #[dispatch(into = vote, phases)]
+    fn vote_in(call: Dispatching) -> Result<(), jar_poa::Error> {
+        POA.vote_in(&call)
+    }
+
+    #[transact(order = 1)]
+    fn set_validators(change: SetValidators) -> Result<(), jar_poa::Error> {
+        POA.set_validators(&change)
+    }
+
+    #[dispatch(into = set_validators)]
+    fn set_validators_in(change: SetValidators) -> Result<(), jar_poa::Error> {
+        POA.set_validators_in(&change)
+    }
+
+    /// The last finalized block.
+    #[view]
+    fn finalized() -> Option<Checkpoint> {
+        POA.finalized()
+    }
+
+    /// The highest justified block.
+    #[view]
+    fn justified() -> Option<Checkpoint> {
+        POA.justified()
     }
 
     fn check_signature(transfer: &Transfer) -> Result<(), Error> {
@@ -224,7 +240,7 @@ mod tests {
         let block = BlockInfo {
             genesis: [0; 32],
             parent: [0; 32],
-            height: 4,
+            height: 1,
             slot: 3,
             time_ms: 0,
         };
@@ -233,6 +249,6 @@ mod tests {
         assert!(std::panic::catch_unwind(|| endpoints::begin(0, 0, 0, 0)).is_err());
         host::with(|world| world.attestations.push((BOB, Scope::Seal, vec![])));
         assert_eq!(endpoints::begin(0, 0, 0, 0), 0);
-        assert_eq!(host::with(|world| world.score), Some(4));
+        assert_eq!(host::with(|world| world.score), Some(1));
     }
 }
