@@ -84,7 +84,9 @@ pub enum Refusal {
     Rejected {
         /// The program's code.
         code: u64,
-        /// Whether a recent block carried one of the event's signatures: it is late then.
+        /// Whether the event is late or of no use here, which is no fault of its sender: a
+        /// recent block carried one of its signatures, or phase 1 refused what phase 0 had
+        /// accepted.
         is_stale: bool,
     },
     /// The program faulted.

@@ -8,7 +8,6 @@ use jar_cap::{Cap, Data, Instance};
 use parity_scale_codec::Encode;
 
 use super::Kernel;
-use super::reorg::Recent;
 use crate::answers::{Accepted, MergedAggregate, Refusal, Verdict};
 use crate::block::{Attestation, Ending, Event};
 use crate::dispatch::SlotView;
@@ -248,7 +247,7 @@ impl<H: Hardware> Kernel<H> {
         if let Some(index) = consumed.iter().position(is_bad) {
             return Err(Refusal::BadSignature { index });
         }
-        check_ending(&self.recent, event, judged.ending)?;
+        check_ending(self.recent.knows_one_of(&event.attestations), judged.ending)?;
         if has_unused(event, used) {
             return Err(Refusal::UnusedTraces);
         }
@@ -256,18 +255,15 @@ impl<H: Hardware> Kernel<H> {
         if merged.effects.slot_was_full {
             return Err(Refusal::Full);
         }
-        check_ending(&self.recent, event, merged.ending)?;
+        check_ending(true, merged.ending)?;
         Ok(merged.effects)
     }
 }
 
-fn check_ending(recent: &Recent, event: &Event, ending: Ending) -> Result<(), Refusal> {
+fn check_ending(is_stale: bool, ending: Ending) -> Result<(), Refusal> {
     match ending {
         Ending::Halted(0) => Ok(()),
-        Ending::Halted(code) => Err(Refusal::Rejected {
-            code,
-            is_stale: recent.knows_one_of(&event.attestations),
-        }),
+        Ending::Halted(code) => Err(Refusal::Rejected { code, is_stale }),
         Ending::Faulted(fault) => Err(Refusal::Faulted { fault }),
     }
 }
