@@ -26,14 +26,14 @@ const LAG_MIN: u64 = 64;
 const JUSTIFIED_SCORE: u64 = 1 << 28;
 
 /// A block between the finalized one and the present one.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 struct Ancestor {
     hash: Hash,
     justified: bool,
 }
 
 /// How far a change of the validators has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 enum Change {
     /// None is under way.
     None,
@@ -67,7 +67,7 @@ pub(crate) enum Rule {
 ///
 /// Its size is bounded: the finalized block, the highest justified one, and the hashes of
 /// [`RECENT_MAX`] ancestors at the most.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Encode, Decode)]
 pub struct Finality {
     height: u64,
     finalized: Checkpoint,

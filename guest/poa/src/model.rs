@@ -6,6 +6,8 @@
 //! safety. Byzantine ones have voted for everything. Votes enter a branch at any time, or
 //! never. The rules are those of [`Finality`] and [`Watermark`], nothing is modelled twice.
 
+mod handover;
+
 use alloc::vec::Vec;
 use std::collections::{BTreeSet, HashSet};
 

@@ -8,7 +8,7 @@ use parity_scale_codec::{Decode, Encode};
 use crate::Signers;
 
 /// A block by height and hash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct Checkpoint {
     /// Blocks since genesis.
     pub height: u64,
@@ -17,7 +17,7 @@ pub struct Checkpoint {
 }
 
 /// From a justified block to a descendant that is to be justified: what a vote is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct Link {
     /// The justified block.
     pub source: Checkpoint,
