@@ -363,21 +363,29 @@ fn a_validator_that_votes_twice_does_no_harm() {
     assert!(net.final_heights()[0] + 6 >= height, "{height}");
 }
 
-#[test]
-fn aggregates_that_are_not_good_are_refused() {
+/// The first of four validators' nodes after five blocks without votes.
+fn without_votes() -> Node {
     let mut net = Net::new(4, 4);
-    // Blocks without votes.
     for slot in 1..=5 {
         let builder = slot as usize % 4;
         let block = net.nodes[builder].build_at(slot).expect("its turn").block;
         net.deliver_block(&[0, 1, 2, 3], &block);
     }
-    let node = &mut net.nodes[0];
-    let (vote_in, vote) = (endpoint(node, VOTE_IN), endpoint(node, VOTE));
-    let link = |source, target| Link {
+    net.nodes.swap_remove(0)
+}
+
+fn link(node: &Node, source: u64, target: u64) -> Link {
+    Link {
         source: checkpoint(node, source),
         target: checkpoint(node, target),
-    };
+    }
+}
+
+#[test]
+fn aggregates_that_are_not_good_do_not_count() {
+    let node = &without_votes();
+    let vote = endpoint(node, VOTE);
+    let link = |source, target| link(node, source, target);
     let mut elsewhere = link(0, 4);
     elsewhere.target.hash = [9; 32];
     let quorum = &[0, 1, 2][..];
@@ -432,7 +440,16 @@ fn aggregates_that_are_not_good_are_refused() {
         let code = expected.map_or(0, u64::from);
         assert_eq!(ending, Ending::Halted(code), "{aggregate:?} by {by:?}");
     }
-    let good = signed(node, &cases[0].0, quorum);
+}
+
+#[test]
+fn events_that_are_not_good_are_refused_and_others_merge() {
+    let node = &mut without_votes();
+    let (vote_in, vote) = (endpoint(node, VOTE_IN), endpoint(node, VOTE));
+    let quorum = &[0, 1, 2][..];
+    let from_genesis = link(node, 0, 4);
+    let aggregate = votes(from_genesis, 4, quorum);
+    let good = signed(node, &aggregate, quorum);
     // Twice the same signature, and one that is forged.
     let mut twice = good.clone();
     twice.attestations.push(good.attestations[2].clone());
@@ -443,15 +460,17 @@ fn aggregates_that_are_not_good_are_refused() {
     let refused = node.dispatch(vote_in, forged).expect_err("forged");
     assert!(matches!(refused, Refusal::BadSignature { index: 1 }));
     // What another fork's honest nodes may send is not held against the sender.
+    let mut elsewhere = from_genesis;
+    elsewhere.target.hash = [9; 32];
     let other = signed(node, &votes(elsewhere, 4, quorum), quorum);
     let refused = node.dispatch(vote_in, other).expect_err("another fork's");
     assert_eq!(refused.verdict(), Verdict::Ignore, "{refused}");
-    let unsigned = signed(node, &cases[1].0, &[0, 1]);
+    let unsigned = signed(node, &aggregate, &[0, 1]);
     let refused = node.dispatch(vote_in, unsigned).expect_err("not signed");
     assert_eq!(refused.verdict(), Verdict::Reject, "{refused}");
     // Votes one by one, in any order, are one aggregate in the end.
     for voter in [2, 0, 1] {
-        let single = votes(cases[0].0.link, 4, &[voter]);
+        let single = votes(from_genesis, 4, &[voter]);
         let event = signed(node, &single, &[voter]);
         node.dispatch(vote_in, event).expect("a vote");
         assert_eq!(node.kernel.pending_count(), 1);
