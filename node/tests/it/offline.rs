@@ -62,7 +62,10 @@ fn specs_name_their_images() {
     let entries = std::fs::read_dir(root().join("chain-specs")).expect("a folder");
     let paths = entries.map(|entry| entry.expect("an entry").path());
     let specs: Vec<_> = paths
-        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "json")
+        })
         .collect();
     assert!(specs.len() >= 2);
     specs.iter().for_each(|path| names_its_image(path));
