@@ -29,5 +29,5 @@ macro_rules! tests {
 
 tests! {
     "counter": counter_counts;
-    "token": token_moves_coins, token_refuses_with_a_code_for_each_reason, token_transact_judges_by_the_state_of_its_turn, token_authors_take_turns, token_starts_only_from_a_sound_configuration, token_state_depends_on_transfers_alone;
+    "token": token_moves_coins, token_refuses_with_a_code_for_each_reason, token_transact_judges_by_the_state_of_its_turn, token_authors_take_turns, token_starts_only_from_a_sound_configuration, token_tables_depend_on_transfers_alone;
 }
