@@ -418,6 +418,7 @@ impl Worker {
             inputs.push_back(Input::Finalized(finalized));
             let heights = (self.kernel.head().header.height, finalized.height);
             self.guard.finalized(header.slot, heights)?;
+            self.show_signing();
         }
         self.publish.send_replace(publication(&self.kernel));
         if advanced.head_changed {
@@ -437,7 +438,12 @@ impl Worker {
         metrics.finalized_height.set(signed(finalized));
         let lag = head.header.height.saturating_sub(finalized);
         metrics.finality_lag.set(signed(lag));
-        metrics.signing.set(i64::from(self.guard.is_on()));
+        self.show_signing();
+    }
+
+    fn show_signing(&self) {
+        let is_on = i64::from(self.guard.is_on());
+        self.shared.metrics.signing.set(is_on);
     }
 
     fn show_pending(&self) {
