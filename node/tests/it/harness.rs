@@ -73,6 +73,16 @@ impl Chain {
         Chain::of_pace(SLOT_MS, flags)
     }
 
+    /// A chain of four validators: slots are long enough for four processes of a busy machine.
+    pub fn of_four() -> Chain {
+        let others = ["bob", "carol", "dave"];
+        let flags: Vec<&str> = others
+            .iter()
+            .flat_map(|name| ["--validator", *name])
+            .collect();
+        Chain::of_pace(4 * SLOT_MS, &flags)
+    }
+
     fn of_pace(slot_ms: u64, flags: &[&str]) -> Chain {
         let chain = Chain {
             dir: tempfile::tempdir().expect("a directory"),

@@ -6,6 +6,8 @@ mod harness;
 mod network;
 mod offline;
 mod process;
+mod proxy;
 mod state;
 mod subscriptions;
 mod transfers;
+mod validators;
