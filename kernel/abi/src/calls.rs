@@ -92,7 +92,7 @@ host_calls! {
     38 SlotKeep slot_keep(bitmap_ptr, len) -> "0" ! [Range, Denied], built;
     39 SlotClear slot_clear() -> "0" ! [Denied], built;
     40 Dispatch dispatch(endpoint, payload) -> "0" ! [Empty, WrongKind, NoEndpoint, Quota, Range, Denied, Invalid], built;
-    41 GasLeft gas_left() -> "gas left in the budget" ! [], built;
+    41 GasLeft gas_left() -> "gas left in the row and the budget" ! [], built;
     42 Log log(level, ptr, len) -> "0" ! [Range], built;
     43 Emit emit(topic_ptr, topic_len, data) -> "0" ! [Empty, WrongKind, Range, Invalid], built;
     44 Hash hash(algorithm, ptr, len, out_ptr) -> "0" ! [Invalid], built;

@@ -25,7 +25,7 @@ macro_rules! for_each_param {
             "Items of a Dispatch slot." dispatch_items = 8_192;
             "Encoded bytes of a Dispatch slot." dispatch_bytes = 4_194_304;
             "Writable bytes declared by all live frames." max_live_memory = 268_435_456;
-            "Frames alive at once." max_depth = 128;
+            "Frames that own one another, the root included." max_depth = 128;
             "Bytes of topics and records an event may emit." emit_bytes = 65_536;
             "Bytes of one log line." log_bytes = 4_096;
             "Attestations an event or a body may carry." max_attestations = 8_192;
