@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jar_abi::Status;
-use jar_cap::{Cap, Instance, Path, Paused, Scratch, Waiting};
+use jar_cap::{Cap, Error, Instance, Path, Paused, Scratch, Waiting};
 use jar_pvm::PAGE_SIZE;
 
 use crate::error::KernelError;
@@ -160,7 +160,11 @@ impl Execution<'_, '_> {
                 _ => None,
             };
             if let Some(slot) = &next {
-                found = program.table.get_path(store, slot.keys()).unwrap_or(None);
+                found = match program.table.get_path(store, slot.keys()) {
+                    Ok(found) => found,
+                    Err(Error::Store(error)) => return Err(error.into()),
+                    Err(_) => None,
+                };
             }
             chain.push(Link {
                 origin,
