@@ -428,6 +428,62 @@ fn an_image_of_more_than_a_mebibyte_is_entered() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
+    /// Whatever a program does with what it holds, an Instance's type says what made it, and the
+    /// Image it runs is the one its type ends with.
+    #[test]
+    fn no_type_comes_from_outside_its_lineage(
+        ops in prop::collection::vec((0..8usize, 40..46u64, 40..46u64, 40..46u64), 1..40),
+    ) {
+        let plain = halting(1).build();
+        let mut setting = program(Role::Call, |asm| {
+            asm.call(Op::SetImage, &[90]).halt();
+        });
+        let inner = Pinned::Image(Box::new(plain.clone()));
+        setting.image.pinned.insert(key(90), inner);
+        let setting = setting.build();
+        let mut main = Program::new();
+        for (slot, image) in [(80, &plain), (81, &setting)] {
+            let pinned = Pinned::Image(Box::new(image.clone()));
+            main.image.pinned.insert(key(slot), pinned);
+        }
+        main.endpoint(0, "main", Role::Transact(0), |asm| {
+            for (op, a, b, c) in &ops {
+                let (a, b, c) = (*a, *b, *c);
+                match op {
+                    0 => asm.call(Op::MintCnode, &[a]),
+                    1 => asm.call(Op::DeriveSpawn, &[80 + c % 2, a, b]),
+                    2 => asm.call(Op::Call, &[a, 0]),
+                    3 => asm.call(Op::Copy, &[a, b]),
+                    4 => asm.call(Op::Swap, &[a, b]),
+                    5 => asm.call(Op::Drop, &[a]),
+                    6 => asm.call(Op::TypeOf, &[a, b]),
+                    _ => asm.call(Op::Subtype, &[a, 80 + c % 2, b]),
+                };
+            }
+            asm.halt_with(0);
+        });
+        let (mut node, mut other) = pair(&main);
+        block_of(&mut node, &mut other, &[b""]);
+        let id = |image: &Image| ImageRef::new(image.clone()).id();
+        let own = node.head().instance.type_id();
+        let (plain, setting) = (id(&plain), id(&setting));
+        let of_setting = derive_type(&own, &setting);
+        let lineages = [
+            (derive_type(&own, &plain), plain),
+            (of_setting, setting),
+            (set_image_type(&of_setting, &plain), plain),
+        ];
+        for slot in 40..46 {
+            if let Some(Cap::Instance(instance)) = node.get(&[slot]) {
+                let jar_cap::Body::Program { image, .. } = instance.body() else {
+                    panic!("no native was put there");
+                };
+                let lineage = (instance.type_id(), image.id());
+                prop_assert!(lineages.contains(&lineage));
+            }
+        }
+    }
+
     /// What is accepted is canonical, and can be entered on either engine: the worst that
     /// happens is the callee's fault or the caller's refusal.
     #[test]
