@@ -603,12 +603,12 @@ impl Assembler {
             0,
             0x90,
             0x9066,
-            0x00_1f0f,
+            0x1f0f,
             0x0040_1f0f,
-            0x00_0044_1f0f,
-            0x0000_441f_0f66,
-            0x0000_0000_801f0f,
-            0x0000_0000_0084_1f0f,
+            0x0044_1f0f,
+            0x441f_0f66,
+            0x0080_1f0f,
+            0x0084_1f0f,
         ];
         let mut rest = self.offset().wrapping_neg() & (to - 1);
         while rest > 0 {

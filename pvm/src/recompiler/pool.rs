@@ -36,7 +36,7 @@ const KEPT_PAGES_MAX: usize = 512;
 /// Pages of eager regions that are looked through for touched ones at most.
 const SEARCHED_PAGES_MAX: usize = 4096;
 /// Eager regions of at most this length are wiped whole: that takes less time than looking.
-const SMALL_PAGES: usize = 8;
+const SMALL_PAGES: usize = 16;
 /// Open regions a pooled window keeps at most.
 const OPEN_MAX: usize = 16;
 /// Pages from sources that a pooled window keeps at most.
