@@ -1,5 +1,5 @@
 //! Hashes of every message, kept in `golden.txt`, so that none can change unnoticed.
-//! `JAR_BLESS=1 cargo test -p jar-driver --test golden` writes the file anew.
+//! `JAR_BLESS=1 cargo test -p jar-driver --test it golden` writes the file anew.
 
 use std::fmt::Write;
 
@@ -88,7 +88,7 @@ fn messages_keep_their_encoding() {
         let name = name.split([' ', '(']).next().expect("a name");
         writeln!(table, "Response::{name} H {hash}").expect("a string takes it");
     }
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden.txt");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/golden.txt");
     if std::env::var_os("JAR_BLESS").is_some() {
         std::fs::write(path, &table).expect("golden.txt is writable");
     }
