@@ -1,0 +1,171 @@
+//! A few seeds, as `scripts/sim` plays many: every fault, and each kind of byzantine node.
+
+use std::sync::Arc;
+
+use jar_pvm::{Engine, EngineKind};
+use jar_sim::{
+    Byzantine, Detail, Outage, Partition, RESUME_SLOTS, Report, Scenario, Span, Violation,
+    simulate, testnet,
+};
+
+fn engine() -> Arc<dyn Engine> {
+    jar_pvm::engine(EngineKind::Auto).expect("an engine")
+}
+
+fn play(scenario: &Scenario) -> Report {
+    simulate(scenario, engine(), Detail::default())
+}
+
+/// Plays a scenario in which every promise is kept.
+fn kept(scenario: &Scenario) -> Report {
+    let report = play(scenario);
+    assert_eq!(report.violation, None, "{scenario:?}");
+    report
+}
+
+#[test]
+fn seeds_keep_every_promise() {
+    let mut kinds = std::collections::BTreeSet::new();
+    let (mut kills, mut reorganised, mut bans) = (0, 0, 0);
+    for seed in 0..24 {
+        let scenario = Scenario::of_seed(seed);
+        kinds.insert(scenario.byzantine.map(|kind| format!("{kind:?}")));
+        let report = kept(&scenario);
+        let resumed = report.resumed_after.expect("finality resumed");
+        assert!(resumed <= RESUME_SLOTS, "seed {seed}: {resumed} slots");
+        kills += report.kills;
+        reorganised += report.reorganised;
+        bans += report.bans;
+    }
+    // What is to be survived happens in these seeds.
+    assert_eq!(kinds.len(), 5, "{kinds:?}");
+    assert!(kills > 10 && reorganised > 10 && bans > 0);
+}
+
+#[test]
+fn a_seed_replays_byte_for_byte() {
+    let detail = Detail {
+        log: true,
+        slots: true,
+    };
+    for seed in [3, 7] {
+        let scenario = Scenario::of_seed(seed);
+        let first = simulate(&scenario, engine(), detail);
+        let second = simulate(&scenario, engine(), detail);
+        assert!(first.log.lines().count() > 100);
+        assert_eq!(first, second, "seed {seed}");
+    }
+    let log = |seed| simulate(&Scenario::of_seed(seed), engine(), detail).log;
+    assert_ne!(log(3), log(4));
+}
+
+#[test]
+fn a_calm_network_finalizes_at_once() {
+    let report = testnet(4, 20, engine());
+    assert_eq!(report.violation, None);
+    assert_eq!(report.slots.len(), 20);
+    for view in &report.slots {
+        let nodes: Vec<_> = view.nodes.iter().flatten().collect();
+        assert_eq!(nodes.len(), 4);
+        assert!(nodes.iter().all(|node| node.height == view.slot));
+        let roots = nodes.iter().map(|node| node.state_root);
+        let roots: std::collections::BTreeSet<_> = roots.collect();
+        assert_eq!(roots.len(), 1, "slot {}", view.slot);
+        // Votes of a block's child are counted in its grandchild.
+        let is_final = |height: u64| height + 3 >= view.slot;
+        assert!(nodes.iter().all(|node| is_final(node.finalized_height)));
+    }
+    assert!(report.submitted > 0);
+}
+
+#[test]
+fn a_single_validator_loses_nothing_in_crashes() {
+    for seed in 0..6 {
+        let mut scenario = Scenario::calm(seed, 1, 60);
+        scenario.outages = (1..20)
+            .map(|number| Outage {
+                span: Span {
+                    from: number * 2,
+                    to: number * 2 + 1 + number % 2,
+                },
+                node: 0,
+                in_commit: number % 3 != 0,
+            })
+            .collect();
+        scenario.heal = 44;
+        let report = kept(&scenario);
+        assert!(report.kills > 10, "seed {seed}: {} crashes", report.kills);
+        assert!(report.height > 15, "seed {seed}: height {}", report.height);
+    }
+}
+
+/// One half of the validators cannot hear the other: nothing is final until it can.
+#[test]
+fn halves_finalize_nothing_and_agree_when_healed() {
+    let mut scenario = Scenario::calm(5, 4, 40);
+    let span = Span { from: 6, to: 24 };
+    scenario.partitions = vec![Partition {
+        span,
+        side: 0b0011,
+        disconnects: true,
+    }];
+    scenario.heal = span.to;
+    let detail = Detail {
+        slots: true,
+        ..Detail::default()
+    };
+    let report = simulate(&scenario, engine(), detail);
+    assert_eq!(report.violation, None);
+    let finalized_in = |slot: u64| {
+        let view = report.slots.iter().find(|view| view.slot == slot);
+        let nodes = view.expect("the slot").nodes.iter().flatten();
+        nodes
+            .map(|node| node.finalized_height)
+            .max()
+            .expect("nodes")
+    };
+    assert_eq!(finalized_in(span.from + 1), finalized_in(span.to - 1));
+    assert!(report.reorganised > 0);
+    assert!(report.resumed_after.expect("resumed") <= RESUME_SLOTS);
+}
+
+#[test]
+fn three_of_four_finalize_and_two_do_not() {
+    let down = |nodes: &[usize]| {
+        let mut scenario = Scenario::calm(9, 4, 30);
+        let span = Span { from: 4, to: 29 };
+        let outage = |node: &usize| Outage {
+            span,
+            node: *node,
+            in_commit: false,
+        };
+        scenario.outages = nodes.iter().map(outage).collect();
+        // The end comes before anyone is back.
+        scenario.heal = 29;
+        scenario.slots = 28;
+        let report = play(&scenario);
+        let is_stuck = matches!(report.violation, None | Some(Violation::Stuck { .. }));
+        assert!(is_stuck, "{:?}", report.violation);
+        report.finalized_height
+    };
+    assert!(down(&[3]) > 12);
+    assert!(down(&[2, 3]) < 6);
+}
+
+#[test]
+fn who_joins_late_catches_up_by_blocks_and_by_state() {
+    for (by_state, byzantine) in [
+        (false, None),
+        (true, None),
+        (true, Some(Byzantine::Garbage)),
+        (false, Some(Byzantine::Garbage)),
+    ] {
+        let mut scenario = Scenario::calm(11, 4, 60);
+        scenario.joiner = Some((40, by_state));
+        scenario.byzantine = byzantine;
+        scenario.heal = 44;
+        scenario.loss = 100;
+        let report = kept(&scenario);
+        assert!(report.resumed_after.expect("resumed") <= RESUME_SLOTS);
+    }
+}
