@@ -294,8 +294,6 @@ impl World {
         }
     }
 
-    // --- Faults -------------------------------------------------------------
-
     fn start(&mut self, id: usize) {
         if self.nodes[id].process.is_some() {
             return;
@@ -466,8 +464,6 @@ impl World {
         self.reconnect();
     }
 
-    // --- Time ---------------------------------------------------------------
-
     fn begin_slot(&mut self, slot: u64) {
         self.view_slot(slot);
         if self.scenario.byzantine == Some(Byzantine::Twins) && slot < self.scenario.heal {
@@ -533,8 +529,6 @@ impl World {
             Err(end) => self.ended(id, end),
         }
     }
-
-    // --- Nodes --------------------------------------------------------------
 
     /// A node's clock.
     fn local_ms(&self, node: usize) -> u64 {
@@ -742,8 +736,6 @@ impl World {
         }
         self.broadcast(id, Topic::Events(endpoint), events.encode().into());
     }
-
-    // --- Messages -----------------------------------------------------------
 
     fn broadcast(&mut self, id: usize, topic: Topic, bytes: Arc<[u8]>) {
         self.nodes[id].seen.insert(Packet::gossip_id(topic, &bytes));
