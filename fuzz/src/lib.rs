@@ -1,7 +1,9 @@
 //! What is tried with inputs that nobody chose: each [`Target`] takes any bytes and panics where
 //! the project breaks a promise. `docs/fuzzing.md` says how to run them.
 
+pub mod chain;
 pub mod corpus;
+pub mod decoders;
 pub mod engines;
 pub mod layouts;
 pub mod programs;
@@ -30,6 +32,31 @@ pub const TARGETS: &[Target] = &[
         name: "bytecode",
         check: engines::bytecode,
         input_len_max: 600,
+    },
+    Target {
+        name: "blob",
+        check: decoders::blob,
+        input_len_max: 400,
+    },
+    Target {
+        name: "values",
+        check: decoders::values,
+        input_len_max: 600,
+    },
+    Target {
+        name: "image",
+        check: decoders::image,
+        input_len_max: 1200,
+    },
+    Target {
+        name: "guest",
+        check: chain::guest,
+        input_len_max: 1500,
+    },
+    Target {
+        name: "block",
+        check: chain::block,
+        input_len_max: 800,
     },
 ];
 

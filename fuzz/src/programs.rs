@@ -4,6 +4,7 @@
 //! When the bytes run out, the program ends.
 
 use arbitrary::{Result, Unstructured};
+use jar_abi::HostCall;
 use jar_isa::{Format, Instruction, Opcode};
 use jar_pvm::Program;
 
@@ -85,6 +86,24 @@ fn plain(u: &mut Unstructured) -> Result<Instruction> {
     })
 }
 
+/// An argument of a host call: a slot, a path, an address, a length or anything; `None` leaves the
+/// register as it is.
+fn argument(u: &mut Unstructured) -> Result<Option<u64>> {
+    let address = |u: &mut Unstructured| u.int_in_range(0x10000..=0x1807fu64);
+    Ok(Some(match u.int_in_range(0..=11)? {
+        0 => return Ok(None),
+        1 => u.arbitrary()?,
+        2 => u64::from(u.arbitrary::<u32>()?),
+        3 | 4 => address(u)?,
+        5 => u.int_in_range(0..=80)?,
+        // A path of two keys, and one in memory.
+        6 => 1 << 56 | u.int_in_range(0..=45u64)? << 8 | u.int_in_range(0..=45)?,
+        7 => 1 << 63 | u.int_in_range(1..=70u64)? << 32 | address(u)?,
+        8 => *u.choose(&[0, 1, 7, 8, 9, 17, 18, 33, 41])?,
+        _ => u.int_in_range(0..=45)?,
+    }))
+}
+
 /// An item of a program under construction.
 enum Item {
     Fixed(Instruction),
@@ -99,6 +118,8 @@ struct Writer {
     items: Vec<Item>,
     labels: usize,
     entries: i64,
+    /// Host calls are the kernel's, with arguments.
+    kernel_calls: bool,
 }
 
 impl Writer {
@@ -138,6 +159,7 @@ impl Writer {
                     self.items.push(Item::Entry);
                 }
                 7 => self.host_call(u)?,
+                8 if self.kernel_calls => self.host_call(u)?,
                 _ => self.plain(u)?,
             }
         }
@@ -145,6 +167,9 @@ impl Writer {
     }
 
     fn host_call(&mut self, u: &mut Unstructured) -> Result<()> {
+        if self.kernel_calls {
+            return self.kernel_call(u);
+        }
         let number = immediate(u)?;
         let call = if u.ratio(1, 4)? {
             op(Opcode::Ecall)
@@ -155,6 +180,19 @@ impl Writer {
             }
         };
         self.fixed(call);
+        Ok(())
+    }
+
+    fn kernel_call(&mut self, u: &mut Unstructured) -> Result<()> {
+        let call = *u.choose(HostCall::ALL)?;
+        for (reg, _) in (7..).zip(call.arguments()) {
+            let Some(value) = argument(u)? else { continue };
+            self.fixed(ri(Opcode::LoadImm64, reg, value as i64));
+        }
+        self.fixed(Instruction {
+            x: call as u64,
+            ..op(Opcode::Ecalli)
+        });
         Ok(())
     }
 
@@ -258,11 +296,12 @@ impl Writer {
 }
 
 /// A main part and three functions that it calls through φ0; `None` where offsets don't settle.
-pub fn structured(u: &mut Unstructured) -> Result<Option<Program>> {
+fn write(u: &mut Unstructured, kernel_calls: bool) -> Result<Option<Program>> {
     let mut writer = Writer {
         items: vec![],
         labels: FUNCTIONS,
         entries: 0,
+        kernel_calls,
     };
     let functions: Vec<usize> = (0..FUNCTIONS).collect();
     writer.parts(u, &functions, 0)?;
@@ -275,6 +314,16 @@ pub fn structured(u: &mut Unstructured) -> Result<Option<Program>> {
         writer.fixed(ri(Opcode::JumpInd, LINK, 0));
     }
     Ok(writer.link())
+}
+
+/// A program with host calls of any number; `None` where offsets don't settle.
+pub fn structured(u: &mut Unstructured) -> Result<Option<Program>> {
+    write(u, false)
+}
+
+/// A program with the kernel's host calls; `None` where offsets don't settle.
+pub fn guest(u: &mut Unstructured) -> Result<Option<Program>> {
+    write(u, true)
 }
 
 /// Bytes as they come, with instruction starts of several kinds and a table of small numbers.

@@ -51,4 +51,9 @@ macro_rules! targets {
 targets! {
     structured 4000,
     bytecode 6000,
+    blob 10000,
+    values 20000,
+    image 2000,
+    guest 500,
+    block 500,
 }
