@@ -94,8 +94,5 @@ pub fn image(data: &[u8]) {
     if checked.is_err() {
         return;
     }
-    let program = image.program.clone();
-    Program::new(program.code, program.bitmask, program.jump_table)
-        .expect("a checked Image has a program");
     crate::chain::open_any(&image);
 }

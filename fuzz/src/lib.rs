@@ -1,14 +1,17 @@
 //! What is tried with inputs that nobody chose: each [`Target`] takes any bytes and panics where
 //! the project breaks a promise. `docs/fuzzing.md` says how to run them.
 
+pub mod assembler;
 pub mod chain;
 pub mod corpus;
 pub mod decoders;
 pub mod engines;
 pub mod layouts;
+pub mod machine_code;
 pub mod programs;
 pub mod rig;
 pub mod run;
+pub mod text;
 
 /// A named check of one input.
 #[derive(Clone, Copy)]
@@ -32,6 +35,21 @@ pub const TARGETS: &[Target] = &[
         name: "bytecode",
         check: engines::bytecode,
         input_len_max: 600,
+    },
+    Target {
+        name: "machine_code",
+        check: machine_code::machine_code,
+        input_len_max: 800,
+    },
+    Target {
+        name: "assembler",
+        check: assembler::assembler,
+        input_len_max: 400,
+    },
+    Target {
+        name: "instructions",
+        check: assembler::instructions,
+        input_len_max: 30,
     },
     Target {
         name: "blob",

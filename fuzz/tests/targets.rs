@@ -51,6 +51,9 @@ macro_rules! targets {
 targets! {
     structured 4000,
     bytecode 6000,
+    machine_code 3000,
+    assembler 5000,
+    instructions 100000,
     blob 10000,
     values 20000,
     image 2000,

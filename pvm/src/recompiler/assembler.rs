@@ -3,6 +3,9 @@
 //! Operands of two-operand forms are written destination first. `Width` is the
 //! operand size; 32-bit results clear the upper half of their register.
 
+#[cfg(feature = "inspect")]
+pub mod cases;
+
 use super::buffer::Buffer;
 
 /// A host register by its number in the encoding.

@@ -75,6 +75,11 @@ impl Buffer {
         self.bytes()[at..at + 8].copy_from_slice(&value.to_le_bytes());
     }
 
+    #[cfg(feature = "inspect")]
+    pub fn read_byte(&mut self, at: u32) -> u8 {
+        self.bytes()[at as usize]
+    }
+
     pub fn read(&mut self, at: u32) -> u32 {
         let at = at as usize;
         let mut word = [0; 4];
@@ -108,5 +113,11 @@ impl Executable {
     /// In bytes.
     pub fn len(&self) -> u32 {
         self.len
+    }
+
+    #[cfg(feature = "inspect")]
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: the mapping is at least `len` bytes long, readable, and never changes.
+        unsafe { std::slice::from_raw_parts(self.mapping.start(), self.len as usize) }
     }
 }

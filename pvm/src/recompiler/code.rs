@@ -17,7 +17,7 @@ use crate::program::Program;
 pub struct RecompiledCode {
     pub(super) program: Arc<Program>,
     model: GasModel,
-    translation: Translation,
+    pub(super) translation: Translation,
     gs_instructions: bool,
     /// For machines that the system denies a window.
     interpreted: OnceLock<Arc<InterpreterCode>>,

@@ -7,6 +7,8 @@
 mod assembler;
 mod buffer;
 mod code;
+#[cfg(feature = "inspect")]
+mod listing;
 mod machine;
 mod pool;
 mod routines;
@@ -23,7 +25,11 @@ use crate::gas::GasModel;
 use crate::interpreter::Interpreter;
 use crate::program::Program;
 
+#[cfg(feature = "inspect")]
+pub use assembler::cases::case as assembler_case;
 pub use code::RecompiledCode;
+#[cfg(feature = "inspect")]
+pub use listing::Listing;
 
 /// The engine that translates to x86-64.
 #[derive(Debug, Clone, Copy)]
