@@ -2,7 +2,7 @@
 //! panics, and what is taken has one encoding.
 
 use jar_cap::image::{Image, Limits, Role};
-use jar_cap::{Hash, Key, NativeKind, Path, RecordId, Reference, Status, decode_canonical};
+use jar_cap::{Hash, Key, NativeKind, Path, RecordId, Reference, decode_canonical};
 use jar_kernel::block::{
     Attestation, Block, Body, Ending, Event, Header, Outcome, Record, Scope, outcome_root,
 };
@@ -50,7 +50,7 @@ pub fn values(data: &[u8]) {
         8 => drop(check_value::<Key>(bytes).map(|key| (key.hash(), key.to_string()))),
         9 => drop(check_value::<Path>(bytes).map(|path| path.parent())),
         10 => drop(check_value::<Role>(bytes)),
-        11 => drop(check_value::<Status>(bytes)),
+        11 => drop(check_value::<Vec<Event>>(bytes)),
         12 => drop(check_value::<NativeKind>(bytes)),
         13 => drop(check_value::<StoredHeader>(bytes)),
         14 => drop(check_value::<EventLocation>(bytes)),
