@@ -47,7 +47,11 @@ fn check(listing: &jar_pvm::Listing) {
             .into_iter()
             .collect()
     };
-    let mut starts: BTreeSet<u64> = listing.steps.iter().map(|(_, r)| r.start as u64).collect();
+    let mut starts: BTreeSet<u64> = listing
+        .steps
+        .iter()
+        .map(|made| made.code.start as u64)
+        .collect();
     starts.extend(listing.exits.iter().map(|(at, _)| *at as u64));
     for stub in decode(listing.stubs.clone()) {
         assert_eq!(stub.mnemonic(), Mnemonic::Call);
@@ -55,8 +59,8 @@ fn check(listing: &jar_pvm::Listing) {
         starts.insert(stub.ip());
     }
     starts.insert(listing.stubs.start as u64);
-    for (pc, range) in &listing.steps {
-        let code = decode(range.clone());
+    for jar_pvm::Made { pc, code, .. } in &listing.steps {
+        let code = decode(code.clone());
         let inside: BTreeSet<u64> = code.iter().map(Instruction::ip).collect();
         let mut info = InstructionInfoFactory::new();
         // Registers that hold 32 bits, since this step's code made them so.
@@ -69,7 +73,7 @@ fn check(listing: &jar_pvm::Listing) {
             check_flow(instruction, |to| {
                 starts.contains(&to) || inside.contains(&to)
             });
-            check_memory(instruction, &narrow, listing.table as u64);
+            check_memory(instruction, &narrow, listing.table_address as u64);
             let info = info.info(instruction);
             for used in info
                 .used_registers()

@@ -32,7 +32,7 @@ pub use map::{Access, Backing, MemoryMap, PageSource, Region};
 pub use positions::Positions;
 pub use program::{MAX_CODE_LEN, MAX_JUMP_TABLE_LEN, Program};
 #[cfg(all(target_arch = "x86_64", target_os = "linux", feature = "inspect"))]
-pub use recompiler::{Listing, assembler_case};
+pub use recompiler::{Listing, Made, assembler_case};
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 pub use recompiler::{RecompiledCode, Recompiler};
 pub use walk::{Step, StepKind, Walk};

@@ -10,7 +10,7 @@ use jar_fuzz::assembler::disassemble;
 use jar_fuzz::rig::program_with_table;
 use jar_fuzz::text::parse;
 use jar_isa::Instruction;
-use jar_pvm::{GasModel, Listing, Program, Recompiler};
+use jar_pvm::{GasModel, Listing, Made, Program, Recompiler};
 
 const LINE: &str = "----\n";
 
@@ -108,11 +108,28 @@ fn named(listing: &Listing, text: &str) -> String {
         .steps
         .iter()
         .rev()
-        .find(|(_, range)| range.start == target)
+        .find(|made| made.code.start == target)
     {
-        Some((pc, _)) => format!("{head} @{pc}"),
+        Some(made) => format!("{head} @{}", made.pc),
         None => format!("{head} +{:#x}", target),
     }
+}
+
+/// The table's names in place of what lies beside the instruction pointer.
+fn table_named(listing: &Listing, text: &str, behind: usize) -> String {
+    let names = [
+        (listing.table_address, "[table_address]"),
+        (listing.table - 8, "[table-0x8]"),
+    ];
+    let mut text = text.to_string();
+    for (at, name) in names {
+        let shown = match at.checked_sub(behind) {
+            Some(ahead) => format!("[rip+{ahead:#x}]"),
+            None => format!("[rip-{:#x}]", behind - at),
+        };
+        text = text.replace(&shown, name);
+    }
+    text
 }
 
 fn show(program: Program, recompiler: Recompiler) -> String {
@@ -121,7 +138,12 @@ fn show(program: Program, recompiler: Recompiler) -> String {
     let code = code.expect("the system gives memory for code");
     let listing = code.listing();
     let mut out = String::new();
-    for (pc, range) in &listing.steps {
+    for Made {
+        pc,
+        code: range,
+        data,
+    } in &listing.steps
+    {
         let instruction = program.instruction_at(*pc);
         writeln!(out, "{pc}: {instruction}").expect("strings grow");
         let host = disassemble(&listing.bytes[range.clone()], range.start as u64);
@@ -144,10 +166,13 @@ fn show(program: Program, recompiler: Recompiler) -> String {
             let behind = host
                 .get(index + 1)
                 .map_or(range.end, |(at, _)| *at as usize);
-            let table = format!("[rip-{:#x}]", behind.wrapping_sub(listing.table));
-            let text = text.replace(&table, "[table]");
+            let text = table_named(&listing, text, behind);
             assert!(!text.contains("(bad)"), "{instruction}: {text}");
             writeln!(out, "    {}", within(&text)).expect("strings grow");
+        }
+        if !data.is_empty() {
+            let bytes = &listing.bytes[data.clone()];
+            writeln!(out, "    data {bytes:02x?}").expect("strings grow");
         }
     }
     out

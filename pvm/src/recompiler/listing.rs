@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use jar_isa::Opcode;
+
 use super::code::RecompiledCode;
 use super::routines::{EXIT_FAULT, EXIT_LONE_TRAP, EXIT_OFF_TABLE, EXIT_OUT_OF_GAS, EXIT_PANIC};
 
@@ -10,14 +12,27 @@ use super::routines::{EXIT_FAULT, EXIT_LONE_TRAP, EXIT_OFF_TABLE, EXIT_OUT_OF_GA
 pub struct Listing<'a> {
     /// All of it.
     pub bytes: &'a [u8],
-    /// The instruction at each pc, its block's charge before it.
-    pub steps: Vec<(u32, Range<usize>)>,
+    /// What was made of each instruction.
+    pub steps: Vec<Made>,
     /// Calls of exits, which branches lead to.
     pub stubs: Range<usize>,
     /// The routines that leave the guest.
     pub exits: Vec<(usize, &'static str)>,
-    /// The address of the table of dynamic jumps.
+    /// The table of dynamic jumps.
     pub table: usize,
+    /// Where the table's address stands.
+    pub table_address: usize,
+}
+
+/// What was made of an instruction.
+#[derive(Debug)]
+pub struct Made {
+    /// Where the instruction is.
+    pub pc: u32,
+    /// Its block's charge, if it starts one, and its machine code.
+    pub code: Range<usize>,
+    /// Bytes behind it that aren't run.
+    pub data: Range<usize>,
 }
 
 const EXITS: [(u32, &str); 5] = [
@@ -38,13 +53,23 @@ impl RecompiledCode {
         };
         let step = |index: usize| {
             let pc = translation.positions.select(index as u32);
-            (
-                pc.expect("each step has a pc"),
-                start(index)..start(index + 1),
-            )
+            let pc = pc.expect("each step has a pc");
+            let end = start(index + 1);
+            // The number of a host call stands behind its jump.
+            let data = match self.program.opcode_at(i64::from(pc)) {
+                Opcode::Ecalli => end - 4..end,
+                _ => end..end,
+            };
+            let code = start(index)..data.start;
+            Made { pc, code, data }
         };
         let routines = &translation.routines;
         let cold = EXITS.map(|(exit, name)| (routines.cold[exit as usize] as usize, name));
+        let others = [
+            (routines.call as usize, "host_call"),
+            (routines.call_by_register as usize, "host_call_by_register"),
+            (routines.wide_jump as usize, "wide_jump"),
+        ];
         let stubs = translation.stubs_start as usize;
         let stubs_len = translation.stub_pcs.len() * super::translate::STUB_LEN as usize;
         Listing {
@@ -52,10 +77,8 @@ impl RecompiledCode {
             steps: (0..translation.offsets.len()).map(step).collect(),
             stubs: stubs..stubs + stubs_len,
             table: routines.table as usize,
-            exits: cold
-                .into_iter()
-                .chain([(routines.call as usize, "host_call")])
-                .collect(),
+            table_address: routines.table_address as usize,
+            exits: cold.into_iter().chain(others).collect(),
         }
     }
 }

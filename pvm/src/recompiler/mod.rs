@@ -29,7 +29,7 @@ use crate::program::Program;
 pub use assembler::cases::case as assembler_case;
 pub use code::RecompiledCode;
 #[cfg(feature = "inspect")]
-pub use listing::Listing;
+pub use listing::{Listing, Made};
 
 /// The engine that translates to x86-64.
 #[derive(Debug, Clone, Copy)]

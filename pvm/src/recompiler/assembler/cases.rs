@@ -321,10 +321,38 @@ impl Maker<'_> {
         }
     }
 
+    /// A base and an index for the entry of a table, and how they are shown.
+    fn sum(&mut self) -> (Reg, Reg, String) {
+        let (base, index) = (self.reg(), self.reg());
+        let base = if matches!(base & 7, RSP | RBP) {
+            RCX
+        } else {
+            base
+        };
+        let index = if index == RSP { RAX } else { index };
+        let sum = format!("[{}+{}*4]", name(W64, base), name(W64, index));
+        (base, index, sum)
+    }
+
     fn addresses(&mut self) -> String {
         let (width, reg, base, offset) = (self.width(), self.reg(), self.reg(), self.imm());
         let at = place(name(W64, base), offset);
-        match self.below(6) {
+        match self.below(9) {
+            6 => {
+                let target = self.below(BEFORE_MAX);
+                self.asm.lea_code(reg, target);
+                let distance = i64::from(target) - i64::from(self.asm.offset());
+                pair("lea", name(W64, reg), &place("rip", distance as i32))
+            }
+            7 => {
+                self.asm.load_host_signed_32(reg, base, offset);
+                pair("movsxd", name(W64, reg), &at)
+            }
+            8 => {
+                let (base, index, sum) = self.sum();
+                self.asm.load_host_sum(reg, base, index);
+                pair("mov", name(W64, reg), &sum)
+            }
             0 => {
                 self.asm.lea(width, reg, base, offset);
                 pair("lea", name(width, reg), &at)
@@ -432,7 +460,17 @@ impl Maker<'_> {
     fn stack_and_registers(&mut self) -> String {
         let (reg, value) = (self.reg(), self.imm());
         let wide = name(W64, reg);
-        match self.below(8) {
+        match self.below(10) {
+            8 => {
+                let (base, index, sum) = self.sum();
+                self.asm.jump_through_sum(base, index);
+                format!("jmp qword ptr {sum}")
+            }
+            9 => {
+                // Data stand for the instruction of the same bytes.
+                self.asm.data(0x9090_9090u32 as i32);
+                ["nop"; 4].join("; ")
+            }
             0 => {
                 self.asm.push(reg);
                 format!("push {wide}")
