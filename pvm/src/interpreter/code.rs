@@ -23,6 +23,15 @@ macro_rules! define {
             $($pair,)+
         }
 
+        const SINGLES: usize = [$(Code::$variant),+].len();
+
+        /// Pairs by their first and their second.
+        static PAIRS: [[Option<Code>; SINGLES]; SINGLES] = {
+            let mut pairs = [[None; SINGLES]; SINGLES];
+            $(pairs[Code::$first as usize][Code::$second as usize] = Some(Code::$pair);)+
+            pairs
+        };
+
         impl Code {
             /// `opcode` by itself.
             #[inline]
@@ -32,13 +41,10 @@ macro_rules! define {
                 }
             }
 
-            /// The pair that is `self`, a single opcode, with `next` behind it.
+            /// The pair that is `self`, a single opcode, with the single `next` behind it.
             #[inline]
             pub(super) fn and(self, next: Code) -> Option<Code> {
-                match (self, next) {
-                    $((Code::$first, Code::$second) => Some(Code::$pair),)+
-                    _ => None,
-                }
+                *PAIRS.get(self as usize)?.get(next as usize)?
             }
 
             /// The single opcode it begins with.
