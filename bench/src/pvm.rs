@@ -24,6 +24,7 @@ const JAVM: usize = 3;
 const NATIVE: usize = 4;
 const INTERPRETER: usize = 5;
 const PEER_INTERPRETERS: [usize; 2] = [6, 7];
+const GAS_OFF: usize = 8;
 /// The peers that compile.
 const PEERS: [usize; 3] = [1, 2, 3];
 
@@ -115,6 +116,12 @@ impl Bench {
             Box::new(jar("interpreter", &self.interpreter)),
             polkavm(interpreter),
             Box::new(Javm::new(&guest, len, false)),
+            Box::new(Jar::new(
+                "recompiler, gas off",
+                self.recompiler.clone(),
+                GasModel::Unmetered,
+                &guest,
+            )),
         ]
     }
 
@@ -145,6 +152,7 @@ pub fn run(rounds: usize) {
     println!("```text");
     compiler_goals(&rows);
     interpreter_goals(&rows);
+    gas_goal(&rows);
     host_call_goal(&rows, rounds);
     start_goals(&bench);
     println!("```");
@@ -249,6 +257,20 @@ fn interpreter_goals(rows: &[Row]) {
         1.0,
     );
     goal("interpreter-mean", geometric_mean(ratios), Op::AtLeast, 1.3);
+}
+
+/// Tight loops with gas metered, in times of the same with gas off: the worst.
+fn gas_goal(rows: &[Row]) {
+    let loops = rows
+        .iter()
+        .filter(|row| ["fib", "sort", "sieve"].contains(&row.name));
+    let ratio = |row: &Row| row.times[OURS].run / row.times[GAS_OFF].run;
+    goal(
+        "gas-on-off-worst",
+        greatest(loops.map(ratio)),
+        Op::AtMost,
+        1.1,
+    );
 }
 
 /// A host call is the loop around it too: a handful of instructions.
