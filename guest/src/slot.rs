@@ -98,16 +98,92 @@ impl Slot {
         checked(sys::same_type(&self.0, &other.0)).map(|same| same == 1)
     }
 
+    /// Exchanges what this and `other`, of one CNode, hold; both hold something.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's status.
+    pub fn swap(&self, other: &Slot) -> Result<(), Status> {
+        checked(sys::swap(&self.0, &other.0)).map(drop)
+    }
+
     /// Calls an endpoint of the Instance here. Slot 0 goes with the call and comes back
     /// with what the callee leaves there.
     pub fn call(&self, endpoint: u8, arguments: [u64; 4]) -> Called {
-        let (value, status) = sys::call(&self.0, endpoint, arguments);
-        match CallStatus::from_number(status) {
-            Some(CallStatus::Ok) => Called::Halted(value),
-            Some(CallStatus::Faulted) => Called::Faulted(value),
-            Some(CallStatus::Paused) => Called::Paused,
-            _ => Called::Refused(Status::from_number(value as i64).unwrap_or(Status::Invalid)),
-        }
+        Called::of(sys::call(&self.0, endpoint, arguments))
+    }
+
+    /// Lets the subtree that waits here go on, its yielder with this Instance's slot 0. Also
+    /// takes up a Paused Instance, whichever call detached it.
+    pub fn resume(&self) -> Called {
+        Called::of(sys::resume(&self.0))
+    }
+
+    /// Ends the subtree that waits here: it faults, and the Instance is as before its call.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's status.
+    pub fn abort(&self) -> Result<(), Status> {
+        checked(sys::abort(&self.0)).map(drop)
+    }
+
+    /// Makes the subtree that waits here a Paused Instance, to be resumed in a later call.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's status.
+    pub fn detach(&self) -> Result<(), Status> {
+        checked(sys::detach(&self.0)).map(drop)
+    }
+
+    /// Suspends this program and asks the nearest owner that catches the type of the
+    /// Instance here. The request is in slot 0; so is the answer afterwards. Without a
+    /// catcher this program faults.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's status.
+    pub fn yield_now(&self) -> Result<(), Status> {
+        checked(sys::yield_(&self.0)).map(drop)
+    }
+
+    /// Makes an Image of the Data here, SCALE of one, and puts it into the empty slot `to`.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's status: `Range` for what is over a limit, `Invalid` for what is no Image.
+    pub fn make_image(&self, to: &Slot) -> Result<(), Status> {
+        checked(sys::make_image(&self.0, &to.0)).map(drop)
+    }
+
+    /// Puts an Instance of the Image here into the empty slot `to`. The CNode in `table`
+    /// becomes its table. Its type says that this program made it.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's status: `Occupied` if the table fills a slot that the Image pins.
+    pub fn spawn(&self, table: &CNode, to: &Slot) -> Result<(), Status> {
+        checked(sys::derive_spawn(&self.0, table.slot().path(), &to.0)).map(drop)
+    }
+
+    /// Puts the Type that Instances of `image` have, spawned by one of the Type here, into
+    /// the empty slot `to`.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's status.
+    pub fn subtype(&self, image: &Slot, to: &Slot) -> Result<(), Status> {
+        checked(sys::subtype(&self.0, &image.0, &to.0)).map(drop)
+    }
+
+    /// Lets this program be the Image here from the end of the call on.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's status: `Occupied` if a slot is in use that the Image pins.
+    pub fn become_own_image(&self) -> Result<(), Status> {
+        checked(sys::set_image(&self.0)).map(drop)
     }
 }
 
@@ -122,6 +198,18 @@ pub enum Called {
     Paused,
     /// The call was not started.
     Refused(Status),
+}
+
+impl Called {
+    /// Of a call's two results: value, call status.
+    fn of((value, status): (u64, u64)) -> Called {
+        match CallStatus::from_number(status) {
+            Some(CallStatus::Ok) => Called::Halted(value),
+            Some(CallStatus::Faulted) => Called::Faulted(value),
+            Some(CallStatus::Paused) => Called::Paused,
+            _ => Called::Refused(Status::from_number(value as i64).unwrap_or(Status::Invalid)),
+        }
+    }
 }
 
 /// A slot that holds Data.

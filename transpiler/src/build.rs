@@ -116,6 +116,7 @@ pub fn build_with(toolchain: &Toolchain, dir: &Path, options: &Options) -> Resul
     let path = executable(command, &dir)?;
     let elf = std::fs::read(&path).map_err(Error::io(&path))?;
     let mut image = transpile(&elf)?;
+    package.set_slots(&mut image)?;
     let rustc_version = toolchain.version.clone();
     let source = manifest::source_hash(&dir)?;
     image

@@ -42,6 +42,7 @@ struct Endpoint {
     into: Option<Ident>,
     attestations: Option<u32>,
     phases: bool,
+    raw: bool,
 }
 
 pub fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenStream> {
@@ -133,6 +134,7 @@ fn take_endpoint(function: &mut ItemFn, position: usize) -> Result<Option<Endpoi
         into: None,
         attestations: None,
         phases: false,
+        raw: false,
     };
     if !matches!(attribute.meta, syn::Meta::Path(_)) {
         attribute.parse_nested_meta(|meta| {
@@ -141,6 +143,8 @@ fn take_endpoint(function: &mut ItemFn, position: usize) -> Result<Option<Endpoi
                 endpoint.index = meta.value()?.parse::<LitInt>()?.base10_parse()?;
             } else if meta.path.is_ident("order") && ordered {
                 endpoint.order = meta.value()?.parse::<LitInt>()?.base10_parse()?;
+            } else if meta.path.is_ident("raw") && matches!(role, Role::Call | Role::View) {
+                endpoint.raw = true;
             } else if meta.path.is_ident("into") && role == Role::Dispatch {
                 endpoint.into = Some(meta.value()?.parse()?);
             } else if meta.path.is_ident("phases") && role == Role::Dispatch {
@@ -157,6 +161,12 @@ fn take_endpoint(function: &mut ItemFn, position: usize) -> Result<Option<Endpoi
         return Err(Error::new_spanned(
             &function.sig,
             "a Dispatch endpoint with `phases` takes a Dispatching, and counts no attestations",
+        ));
+    }
+    if endpoint.raw && function.sig.inputs.len() != 1 {
+        return Err(Error::new_spanned(
+            &function.sig,
+            "a raw endpoint takes its four registers, [u64; 4]",
         ));
     }
     if role == Role::Schedule && !function.sig.inputs.is_empty() {
@@ -214,6 +224,7 @@ fn entry(endpoint: &Endpoint, all: &[Endpoint]) -> Result<TokenStream> {
                 })
             }
         }
+        _ if endpoint.raw => quote! { #name([phase, second, third, fourth]) },
         Role::Schedule => finish(&endpoint.function.sig.output, &call),
         _ => {
             let finished = finish(&endpoint.function.sig.output, &call);

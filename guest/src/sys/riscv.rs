@@ -77,6 +77,10 @@ pub(crate) fn drop(slot: &Path) -> i64 {
     ecall!(Drop, slot.register()).0 as i64
 }
 
+pub(crate) fn swap(a: &Path, b: &Path) -> i64 {
+    ecall!(Swap, a.register(), b.register()).0 as i64
+}
+
 pub(crate) fn mint_cnode(dst: &Path) -> i64 {
     ecall!(MintCnode, dst.register()).0 as i64
 }
@@ -123,6 +127,44 @@ pub(crate) fn mint_data(bytes: &[u8], dst: &Path) -> i64 {
 pub(crate) fn call(slot: &Path, endpoint: u8, arguments: [u64; 4]) -> (u64, u64) {
     let [a, b, c, d] = arguments;
     ecall!(Call, slot.register(), u64::from(endpoint), a, b, c, d)
+}
+
+pub(crate) fn yield_(marker: &Path) -> i64 {
+    ecall!(Yield, marker.register()).0 as i64
+}
+
+pub(crate) fn resume(slot: &Path) -> (u64, u64) {
+    ecall!(Resume, slot.register())
+}
+
+pub(crate) fn abort(slot: &Path) -> i64 {
+    ecall!(Abort, slot.register()).0 as i64
+}
+
+pub(crate) fn detach(slot: &Path) -> i64 {
+    ecall!(Detach, slot.register()).0 as i64
+}
+
+pub(crate) fn set_image(image: &Path) -> i64 {
+    ecall!(SetImage, image.register()).0 as i64
+}
+
+pub(crate) fn derive_spawn(image: &Path, cnode: &Path, dst: &Path) -> i64 {
+    ecall!(
+        DeriveSpawn,
+        image.register(),
+        cnode.register(),
+        dst.register()
+    )
+    .0 as i64
+}
+
+pub(crate) fn make_image(data: &Path, dst: &Path) -> i64 {
+    ecall!(MakeImage, data.register(), dst.register()).0 as i64
+}
+
+pub(crate) fn subtype(ty: &Path, image: &Path, dst: &Path) -> i64 {
+    ecall!(Subtype, ty.register(), image.register(), dst.register()).0 as i64
 }
 
 pub(crate) fn attest(slot: &Path, key: &[u8; 32], blob: &[u8], scope: &[u8]) -> i64 {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use jar_cap::Hash;
+use jar_cap::{Hash, Image, Key};
 use serde_json::Value;
 
 use super::Toolchain;
@@ -21,6 +21,40 @@ pub(super) struct Package {
 }
 
 impl Package {
+    /// Gives an Image the slots that `[package.metadata.jar]` names: `catcher-slot`, a number;
+    /// `gas-slots` and `quota-slots`, lists of numbers.
+    pub(super) fn set_slots(&self, image: &mut Image) -> Result<(), Error> {
+        image.catcher_slot = match &self.settings["catcher-slot"] {
+            Value::Null => None,
+            value => Some(self.slot("catcher-slot", value)?),
+        };
+        image.gas_slots = self.slots("gas-slots")?;
+        image.quota_slots = self.slots("quota-slots")?;
+        Ok(())
+    }
+
+    fn slots(&self, key: &str) -> Result<Vec<Key>, Error> {
+        match &self.settings[key] {
+            Value::Null => Ok(Vec::new()),
+            Value::Array(values) => values.iter().map(|value| self.slot(key, value)).collect(),
+            value => Err(self.refuse(key, "is no list of slot numbers", value)),
+        }
+    }
+
+    fn slot(&self, key: &str, value: &Value) -> Result<Key, Error> {
+        let number = value.as_u64().and_then(|number| u8::try_from(number).ok());
+        number
+            .map(Key::from)
+            .ok_or_else(|| self.refuse(key, "is no slot number up to 255", value))
+    }
+
+    fn refuse(&self, key: &str, what: &str, value: &Value) -> Error {
+        Error::Manifest {
+            path: self.dir.join("Cargo.toml"),
+            reason: format!("metadata.jar.{key} {what}: {value}"),
+        }
+    }
+
     /// A size from `[package.metadata.jar]`.
     pub(super) fn size(&self, key: &str, default: u64) -> Result<u64, Error> {
         let value = &self.settings[key];
@@ -30,10 +64,7 @@ impl Package {
         let size = value
             .as_u64()
             .filter(|s| *s > 0 && s % 4096 == 0 && *s <= 1 << 30);
-        size.ok_or_else(|| Error::Manifest {
-            path: self.dir.join("Cargo.toml"),
-            reason: format!("metadata.jar.{key} is no multiple of 4096 up to 1 GiB: {value}"),
-        })
+        size.ok_or_else(|| self.refuse(key, "is no multiple of 4096 up to 1 GiB", value))
     }
 }
 
