@@ -102,6 +102,9 @@ pub enum Command {
     /// Use the token chain
     #[command(subcommand)]
     Token(Token),
+    /// Use the contracts chain
+    #[command(subcommand)]
+    Contracts(Contracts),
     /// Run a network of validators in this process, in virtual time: a slot's state on each
     Testnet {
         /// How many validators, up to 8
@@ -259,6 +262,118 @@ pub enum Token {
         /// Answer as JSON
         #[arg(long)]
         json: bool,
+    },
+}
+
+/// What a client of the contracts chain needs.
+#[derive(Debug, clap::Args)]
+pub struct Client {
+    /// The node
+    #[arg(long, value_name = "URL", default_value = RPC_URL, env = "JAR_RPC")]
+    pub rpc: String,
+    /// How many seconds to wait for the block
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    pub timeout: u64,
+    /// Answer as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Who gives an order, and where.
+#[derive(Debug, clap::Args)]
+pub struct Giver {
+    /// A development wallet
+    #[arg(long, value_name = "NAME")]
+    pub from: String,
+    #[command(flatten)]
+    pub client: Client,
+}
+
+/// Subcommands of `contracts`.
+#[derive(Debug, Subcommand)]
+pub enum Contracts {
+    /// Make a contract of an Image
+    Deploy {
+        /// An Image file, as `image build` writes it
+        image: PathBuf,
+        /// Coins for its meter
+        #[arg(long, default_value_t = 0)]
+        credit: u64,
+        #[command(flatten)]
+        giver: Giver,
+    },
+    /// Call a contract and wait until it is in a block
+    Call {
+        /// The contract's id, 0x hex
+        contract: String,
+        /// Number of the endpoint
+        endpoint: u8,
+        /// SCALE of its arguments, 0x hex
+        #[arg(default_value = "0x")]
+        payload: String,
+        /// Show the capability at this place of the wallet
+        #[arg(long, value_name = "PLACE")]
+        present: Option<u8>,
+        /// Keep an Instance that the contract returns at this place of the wallet
+        #[arg(long, value_name = "PLACE")]
+        keep: Option<u8>,
+        #[command(flatten)]
+        giver: Giver,
+    },
+    /// Let a contract that waits go on
+    Resume {
+        /// The contract's id, 0x hex
+        contract: String,
+        #[command(flatten)]
+        giver: Giver,
+    },
+    /// Add coins to a contract's meter
+    Fund {
+        /// The contract's id, 0x hex
+        contract: String,
+        /// How many coins
+        #[arg(long)]
+        amount: u64,
+        #[command(flatten)]
+        giver: Giver,
+    },
+    /// Move coins to another account
+    Pay {
+        /// A development wallet, or a public key as 0x hex
+        #[arg(long, value_name = "NAME|0xKEY")]
+        to: String,
+        /// How many coins
+        #[arg(long)]
+        amount: u64,
+        #[command(flatten)]
+        giver: Giver,
+    },
+    /// Call a contract on a copy of the state, at once and for nothing
+    Look {
+        /// The contract's id, 0x hex
+        contract: String,
+        /// Number of the endpoint
+        endpoint: u8,
+        /// SCALE of its arguments, 0x hex
+        #[arg(default_value = "0x")]
+        payload: String,
+        #[command(flatten)]
+        client: Client,
+    },
+    /// Show what is left in a contract's meter
+    Meter {
+        /// The contract's id, 0x hex
+        contract: String,
+        #[command(flatten)]
+        client: Client,
+    },
+    /// Show a balance
+    Balance {
+        /// A development wallet, or a public key as 0x hex
+        #[arg(value_name = "NAME|0xKEY")]
+        who: String,
+        #[command(flatten)]
+        client: Client,
     },
 }
 

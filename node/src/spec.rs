@@ -72,6 +72,11 @@ const BUILT_IN: &[BuiltIn] = &[
         spec: include_str!("../../chain-specs/local.json"),
         image: TOKEN_IMAGE,
     },
+    BuiltIn {
+        name: "contracts",
+        spec: include_str!("../../chain-specs/contracts.json"),
+        image: include_bytes!("../../chain-specs/contracts.image"),
+    },
 ];
 
 /// Names of the built-in chains.

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod chain_spec;
 pub mod config;
+pub mod contracts;
 pub mod image;
 pub mod testnet;
 pub mod token;

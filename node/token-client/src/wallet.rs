@@ -37,7 +37,12 @@ impl Wallet {
 
     /// Signs a transfer for the chain of this genesis hash.
     pub fn attest(&self, genesis: &Hash, transfer: &Transfer) -> Attestation {
-        let blob_hash = blake2b(&[&transfer.signed_blob()]);
+        self.sign(genesis, &transfer.signed_blob())
+    }
+
+    /// Signs a blob with scope Direct for the chain of this genesis hash.
+    pub fn sign(&self, genesis: &Hash, blob: &[u8]) -> Attestation {
+        let blob_hash = blake2b(&[blob]);
         let key = self.public_key();
         let message = signed_message(genesis, &Scope::Direct, &key, &blob_hash);
         Attestation {

@@ -27,6 +27,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "jar-token-api",
         ],
     ),
+    ("jar-contracts-api", &[]),
     ("jar-token-api", &[]),
     (
         "jar-token-client",
