@@ -34,6 +34,7 @@ const IN_SHELL: u8 = 32;
 
 /// What genesis does once: the shell's Image, the marker of requests.
 pub fn set_up() -> Result<(), Status> {
+    SCRATCH.clear()?;
     CONTRACTS.mint()?;
     WALLETS.mint()?;
     let bytes = Data::at(WORK);
@@ -109,9 +110,7 @@ pub fn call(
     let mut meter = METERS.get(id).ok_or(Error::NoContract)?;
     let wallet = CNode::at(WALLETS.child(from));
     let place = |key: u8| wallet.child(&[key]);
-    if let Some(key) = keep
-        && place(key).kind() != Ok(None)
-    {
+    if let Some(key) = keep {
         wallet_for_keeping(&wallet, &place(key))?;
     }
     hand_over(payload, present.map(place)).map_err(|_| Error::BadKey)?;
