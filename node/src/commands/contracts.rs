@@ -231,7 +231,7 @@ async fn deploy(image: &Path, credit: u64, giver: &Giver) -> anyhow::Result<()> 
         answer["contract"] = json!(Fixed(id));
         return print_json(&answer);
     }
-    say!("contract {} in block {}", to_hex(&id), included.height);
+    say!("contract {} in block {}", to_hex(&id), included.height.0);
     Ok(())
 }
 
@@ -254,7 +254,7 @@ async fn give(order: Order, giver: &Giver) -> anyhow::Result<()> {
         }
         return print_json(&answer);
     }
-    say!("in block {}", included.height);
+    say!("in block {}", included.height.0);
     if let Some(reply) = &reply {
         say_reply(reply);
     }
