@@ -1,12 +1,13 @@
 //! An in-memory kernel for tests on the host: one Instance's table, with the host calls
 //! acting on it.
 //!
-//! It judges no gas, prices, quota or roles, and starts no other programs: `call` answers
-//! `Denied`. Each thread has a kernel of its own.
+//! It judges no gas, prices, quota or roles. It runs no other programs and makes none: `call`,
+//! `resume`, `abort`, `detach`, `set_image`, `make_image`, `derive_spawn` and `subtype` answer
+//! `Denied`. A yield takes the next of [`World::answers`]. Each thread has a kernel of its own.
 
 extern crate std;
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::cell::RefCell;
@@ -80,6 +81,11 @@ pub struct World {
     pub given: Vec<([u8; 32], Scope, Vec<u8>)>,
     /// Events sent by `dispatch`.
     pub dispatched: Vec<Dispatched>,
+    /// What slot 0 held at each yield.
+    pub asked: Vec<Option<Cap>>,
+    /// What slot 0 holds after the yields to come, the next one first. A yield without an
+    /// answer faults, as one without a catcher.
+    pub answers: VecDeque<Option<Cap>>,
     recorded: u32,
 }
 
@@ -241,6 +247,74 @@ pub(crate) mod calls {
         })
     }
 
+    pub(crate) fn swap(a: &Path, b: &Path) -> i64 {
+        let (a, b) = (a.keys(), b.keys());
+        with(|w| {
+            let held = w.get(&a).cloned().and_then(|first| {
+                let second = w.get(&b).cloned()?;
+                Ok((first, second))
+            });
+            code(held.and_then(|(first, second)| {
+                if a[..a.len() - 1] != b[..b.len() - 1] {
+                    return Err(Status::Invalid);
+                }
+                w.remove(&a)?;
+                if a != b {
+                    w.remove(&b)?;
+                    w.put(&b, first)?;
+                }
+                w.put(&a, second)
+            }))
+        })
+    }
+
+    pub(crate) fn yield_(marker: &Path) -> i64 {
+        let scratch = [alloc::vec![slots::SCRATCH]];
+        let answered: Result<_, Status> = with(|w| {
+            w.get(&marker.keys())?;
+            let asked = w.remove(&scratch).ok();
+            w.asked.push(asked);
+            Ok(w.answers.pop_front())
+        });
+        match answered {
+            Err(status) => status as i64,
+            Ok(None) => trap(),
+            Ok(Some(None)) => 0,
+            Ok(Some(Some(answer))) => with(|w| code(w.put(&scratch, answer))),
+        }
+    }
+
+    /// What this kernel does not do.
+    const DENIED: i64 = Status::Denied as i64;
+
+    pub(crate) fn resume(_slot: &Path) -> (u64, u64) {
+        (DENIED as u64, jar_abi::CallStatus::Refused as u64)
+    }
+
+    pub(crate) fn abort(_slot: &Path) -> i64 {
+        DENIED
+    }
+
+    pub(crate) fn detach(_slot: &Path) -> i64 {
+        DENIED
+    }
+
+    pub(crate) fn set_image(_image: &Path) -> i64 {
+        DENIED
+    }
+
+    pub(crate) fn derive_spawn(_image: &Path, _cnode: &Path, _dst: &Path) -> i64 {
+        DENIED
+    }
+
+    pub(crate) fn make_image(_data: &Path, _dst: &Path) -> i64 {
+        DENIED
+    }
+
+    pub(crate) fn subtype(_ty: &Path, _image: &Path, _dst: &Path) -> i64 {
+        DENIED
+    }
+
     pub(crate) fn drop(slot: &Path) -> i64 {
         with(|w| code(w.remove(&slot.keys()).map(|_| 0)))
     }
@@ -322,10 +396,7 @@ pub(crate) mod calls {
     }
 
     pub(crate) fn call(_slot: &Path, _endpoint: u8, _arguments: [u64; 4]) -> (u64, u64) {
-        (
-            Status::Denied as i64 as u64,
-            jar_abi::CallStatus::Refused as u64,
-        )
+        (DENIED as u64, jar_abi::CallStatus::Refused as u64)
     }
 
     pub(crate) fn attest(slot: &Path, key: &[u8; 32], blob: &[u8], scope: &[u8]) -> i64 {

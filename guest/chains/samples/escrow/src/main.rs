@@ -31,3 +31,38 @@ mod escrow {
             .map_err(|_| NO_ANSWER)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jar_contracts_api::Request;
+    use jar_guest::codec::Encode;
+    use jar_guest::{BlockInfo, host};
+
+    use crate::escrow::endpoints;
+
+    #[test]
+    fn it_waits_then_pays() {
+        host::reset();
+        let marker = (vec![32], host::Cap::Native("request"));
+        host::with(|world| {
+            world.table.extend([marker]);
+            world.block = Some(BlockInfo {
+                genesis: [0; 32],
+                parent: [0; 32],
+                height: 9,
+                slot: 9,
+                time_ms: 0,
+            });
+            world.set_payload(&([7u8; 32], 5u64, 9u64).encode());
+            world.answers = [Some(host::Cap::Data(true.encode()))].into();
+        });
+        assert_eq!(endpoints::hold(0, 0, 0, 0), 0);
+        assert_eq!(host::with(|world| world.take_result()), Some(true.encode()));
+        let request = Request::Pay {
+            to: [7; 32],
+            amount: 5,
+        };
+        let asked = host::with(|world| world.asked.clone());
+        assert_eq!(asked, [Some(host::Cap::Data(request.encode()))]);
+    }
+}
