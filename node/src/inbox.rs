@@ -70,7 +70,7 @@ impl Inbox {
 
     /// Offers the driver a peer's message of so many bytes; `false` when there is no room.
     pub fn offer(&self, input: Input, bytes: usize) -> bool {
-        let weight = bytes.max(MESSAGE_BYTES_MIN).min(PEER_BYTES_MAX) as u32;
+        let weight = bytes.clamp(MESSAGE_BYTES_MIN, PEER_BYTES_MAX) as u32;
         match self.bytes.clone().try_acquire_many_owned(weight) {
             Ok(place) => self.send(Request::Input {
                 input,

@@ -41,6 +41,18 @@ pub(super) struct Frame<'a> {
     pub broken: Option<PageError>,
 }
 
+impl<'a> Frame<'a> {
+    /// A run of a program with these jump-table entries.
+    pub fn new(core: &'a mut Core, jumps: &'a [u32]) -> Self {
+        Frame {
+            core,
+            jumps,
+            exit: Exit::Panic,
+            broken: None,
+        }
+    }
+}
+
 #[inline(always)]
 fn apply(f: impl Fn(u64, u64) -> u64, a: u64, b: u64) -> u64 {
     f(a, b)

@@ -90,12 +90,7 @@ impl InterpreterMachine {
         let code = &*self.code;
         let ops = code.ops.as_slice();
         let mut gas = self.gas;
-        let mut frame = Frame {
-            core: &mut self.core,
-            jumps: &code.jumps,
-            exit: Exit::Panic,
-            broken: None,
-        };
+        let mut frame = Frame::new(&mut self.core, &code.jumps);
         let mut rest = ops[index..].iter();
         // Operations taken so far, so the index of the last is one less.
         macro_rules! taken {
