@@ -117,7 +117,7 @@ fn check_flow(instruction: &Instruction, known: impl Fn(u64) -> bool) {
 /// Accesses are to the window, at an address of 32 bits; to the stack; or to the table.
 fn check_memory(instruction: &Instruction, narrow: &BTreeSet<Register>, table: u64) {
     let accesses = (0..instruction.op_count()).any(|n| instruction.op_kind(n) == OpKind::Memory);
-    if !accesses || instruction.mnemonic() == Mnemonic::Lea {
+    if !accesses || matches!(instruction.mnemonic(), Mnemonic::Lea | Mnemonic::Nop) {
         return;
     }
     let (base, index) = (instruction.memory_base(), instruction.memory_index());

@@ -114,6 +114,17 @@ const LOADS: [(Load, &str); 7] = [
     (Load::I32, "movsxd {64}, {at}"),
     (Load::U64, "mov {64}, {at}"),
 ];
+/// By length, from 1.
+const NOPS: [&str; 8] = [
+    "nop",
+    "xchg ax, ax",
+    "nop [rax]",
+    "nop [rax]",
+    "nop [rax+rax]",
+    "nop [rax+rax]",
+    "nop [rax]",
+    "nop [rax+rax]",
+];
 /// Numbers of the groups of instructions below.
 const GROUPS: u32 = 9;
 
@@ -460,7 +471,15 @@ impl Maker<'_> {
     fn stack_and_registers(&mut self) -> String {
         let (reg, value) = (self.reg(), self.imm());
         let wide = name(W64, reg);
-        match self.below(10) {
+        match self.below(11) {
+            10 => {
+                let start = self.asm.offset();
+                self.asm.align(16);
+                let len = (self.asm.offset() - start) as usize;
+                let whole = std::iter::repeat_n(NOPS[7], len / 8);
+                let rest = NOPS.get((len % 8).wrapping_sub(1)).copied();
+                whole.chain(rest).collect::<Vec<_>>().join("; ")
+            }
             8 => {
                 let (base, index, sum) = self.sum();
                 self.asm.jump_through_sum(base, index);
