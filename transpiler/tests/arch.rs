@@ -16,7 +16,7 @@ use std::process::Command;
 
 use generate::{Kind, SIGNATURE, Test, instructions};
 use jar_fuzz::rig::Rig;
-use jar_pvm::{Exit, GasModel, PAGE_SIZE, Program};
+use jar_pvm::{Exit, GasModel, Program};
 
 const ALLOW: &str = "JAR_NO_RISCV_TOOLCHAIN";
 const CROSS: [&str; 2] = ["riscv64-unknown-elf-", "riscv64-linux-gnu-"];
@@ -169,15 +169,16 @@ fn by_engines(image: &jar_cap::Image, index: usize, entry: &Entry) -> Vec<u8> {
         entry.name,
         state.pc
     );
-    let byte = |at: usize| {
-        let address = SIGNATURE as usize + entry.at + at;
-        let (page, offset) = (address / PAGE_SIZE as usize, address % PAGE_SIZE as usize);
-        state
-            .written
-            .get(&(page as u32))
-            .map_or(0, |bytes| bytes[offset])
-    };
-    (0..entry.len).map(byte).collect()
+    let mut signatures = rig.machines.iter_mut().map(|machine| {
+        let mut bytes = vec![0; entry.len];
+        let address = SIGNATURE + entry.at as u64;
+        let read = machine.read(address as u32, &mut bytes);
+        read.expect("the signature is memory of the guest");
+        bytes
+    });
+    let first = signatures.next().expect("there is an engine");
+    assert!(signatures.all(|other| other == first), "{}", entry.name);
+    first
 }
 
 fn committed() -> PathBuf {
