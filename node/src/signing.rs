@@ -137,10 +137,24 @@ impl Guard {
         for attestation in block.body.attestations.iter().chain(votes) {
             if let Some(seen) = self.unknown(attestation, slot) {
                 self.raise(&attestation.key, &seen)?;
-                self.found(&attestation.key, slot);
+                self.found(&attestation.key, self.signed_at(attestation, slot)?);
             }
         }
         Ok(())
+    }
+
+    /// Time slot in which a signature in a block of this slot was made at the earliest: a vote
+    /// may have waited for its block, and is as old as its target.
+    fn signed_at(&self, attestation: &Attestation, slot: u64) -> anyhow::Result<u64> {
+        let Scope::Vote { target, .. } = attestation.scope else {
+            return Ok(slot);
+        };
+        let store = self.hardware.store();
+        let voted = match store.canonical(target)? {
+            Some(hash) => store.header(&hash)?,
+            None => None,
+        };
+        Ok(voted.map_or(slot, |stored| stored.header.slot.min(slot)))
     }
 
     /// Lifts a key's watermark, on disk as well.

@@ -63,7 +63,7 @@ fn each_mistake_has_its_code() {
         ("state_get", json!([["0x20", "0x21"]]), 2004),
         ("state_keys", json!([["0x20"]]), 2004),
         ("event_submit", json!(["transfer_in", "0x"]), 3001),
-        ("system_peers", json!([]), 4004),
+        ("system_peers", json!([]), 0),
         ("chain_subscribeHeads", json!([]), 4005),
     ];
     for (method, params, code) in cases {
