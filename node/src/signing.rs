@@ -205,13 +205,19 @@ impl Guard {
         self.hardware.signer().enable(false);
     }
 
-    /// A block of this slot finalized another: the head is at one height, the last finalized
-    /// block at the other.
-    pub fn finalized(&mut self, slot: u64, (head, finalized): (u64, u64)) -> anyhow::Result<()> {
+    /// A block of `slot` finalized one of `final_slot`: the head is at one height, the last
+    /// finalized block at the other. Only blocks count that were built since this process
+    /// started: by then others that sign with the key have shown themselves.
+    pub fn finalized(
+        &mut self,
+        slot: u64,
+        final_slot: u64,
+        (head, finalized): (u64, u64),
+    ) -> anyhow::Result<()> {
         let State::Restored(left) = self.state else {
             return Ok(());
         };
-        if slot < self.first_slot {
+        if final_slot < self.first_slot {
             return Ok(());
         }
         if left > 1 {
@@ -353,7 +359,7 @@ mod tests {
         }
 
         fn finalize(&self, guard: &mut Guard, slot: u64) {
-            let finalized = guard.finalized(slot, (slot, slot - 2));
+            let finalized = guard.finalized(slot, slot, (slot, slot - 2));
             finalized.expect("no trouble");
         }
     }

@@ -415,9 +415,10 @@ impl Worker {
         }
         if advanced.finalized.is_some() {
             let finalized = BlockRef::from(&**self.kernel.finalized());
+            let final_slot = self.kernel.finalized().header.slot;
             inputs.push_back(Input::Finalized(finalized));
             let heights = (self.kernel.head().header.height, finalized.height);
-            self.guard.finalized(header.slot, heights)?;
+            self.guard.finalized(header.slot, final_slot, heights)?;
             self.show_signing();
         }
         self.publish.send_replace(publication(&self.kernel));
