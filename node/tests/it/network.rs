@@ -82,6 +82,35 @@ fn an_empty_node_catches_up_and_goes_on_where_it_was() {
 }
 
 #[test]
+fn an_empty_node_starts_from_a_finalized_state() {
+    let chain = Chain::new();
+    let author = chain.start_peer("author", Some("alice"), &[]);
+    transfer(&author, "bob", 7);
+    // What a header does not bind, two peers have to agree on.
+    let second = chain.start_peer("second", None, &[&author]);
+    let finalized = |node: &Node| node.call("chain_finalized", json!([]));
+    for node in [&author, &second] {
+        node.until(|node| finalized(node)["header"]["height"].as_u64() > Some(20));
+    }
+    let trusted = finalized(&second);
+    let sync = format!("state:{}", trusted["hash"].as_str().expect("a hash"));
+    let both = [&author, &second];
+    let mut other = chain.start_peer_with("other", None, &both, &["--sync", &sync]);
+    let line = other.logged("started from a finalized state");
+    assert_eq!(line["height"], trusted["header"]["height"]);
+    agree_on(height(&author), [&author, &other]);
+    assert_eq!(balance(&other, "bob"), 7);
+    // What is below was never there.
+    assert_eq!(other.error("chain_blockHash", json!([1]))["code"], 2001);
+    // The next start goes on from the blocks it has.
+    let had = height(&other);
+    other.kill();
+    let other = chain.start_peer_with("other", None, &both, &["--sync", &sync]);
+    assert!(height(&other) >= had);
+    agree_on(height(&author), [&author, &other]);
+}
+
+#[test]
 fn nodes_of_another_genesis_are_no_peers() {
     let chain = Chain::new();
     let author = chain.start_peer("author", Some("alice"), &[]);

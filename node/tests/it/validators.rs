@@ -10,9 +10,9 @@ use crate::proxy::Link;
 const NAMES: [&str; 4] = ["alice", "bob", "carol", "dave"];
 
 /// Validators that reach each other through links alone.
-struct Four {
+pub struct Four {
     chain: Chain,
-    nodes: BTreeMap<&'static str, Node>,
+    pub nodes: BTreeMap<&'static str, Node>,
     /// Links by who dials and who is dialled.
     links: Vec<(&'static str, &'static str, Link)>,
 }
@@ -24,12 +24,12 @@ fn heights(node: &Node) -> (u64, u64) {
     (number("height"), number("finalized_height"))
 }
 
-fn finalized(node: &Node) -> u64 {
+pub fn finalized(node: &Node) -> u64 {
     heights(node).1
 }
 
 impl Four {
-    fn start() -> Four {
+    pub fn start() -> Four {
         let mut four = Four {
             chain: Chain::of_four(),
             nodes: BTreeMap::new(),
@@ -62,7 +62,7 @@ impl Four {
     }
 
     /// Waits until every node has finalized so many blocks more than the furthest has now.
-    fn finalize(&self, more: u64) {
+    pub fn finalize(&self, more: u64) {
         let highest = self.nodes.values().map(finalized).max().expect("nodes");
         for node in self.nodes.values() {
             node.until(|node| finalized(node) >= highest + more);
