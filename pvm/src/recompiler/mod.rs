@@ -80,7 +80,7 @@ mod tests {
     use jar_isa::{Instruction, Opcode};
 
     use super::*;
-    use crate::{Access, Backing, Exit, MemoryMap, Region};
+    use crate::{Access, Backing, Exit, MemoryMap, PageError, PageSource, Region};
 
     /// φ2 := φ2 + [0x10000]; [0x10000] := φ1.
     fn program() -> Arc<Program> {
@@ -139,6 +139,45 @@ mod tests {
                 }
             };
             std::thread::spawn(run).join().unwrap();
+        }
+    }
+
+    /// A page of `index + 1` in each byte.
+    struct Numbers;
+
+    impl PageSource for Numbers {
+        fn page(&self, index: u32) -> Result<Option<Arc<[u8]>>, PageError> {
+            Ok(Some(vec![index as u8 + 1; 4096].into()))
+        }
+    }
+
+    /// A page between two written ones, read when the system's areas have run out, isn't
+    /// written by that.
+    #[test]
+    fn reading_writes_nothing_where_areas_run_out() {
+        let Some(engine) = Recompiler::detect() else {
+            eprintln!("SKIPPED: this processor lacks what the recompiler needs");
+            return;
+        };
+        let region = Region {
+            start: 0x10000,
+            pages: 3,
+            access: Access::ReadWrite,
+            backing: Backing::Source(Arc::new(Numbers)),
+            eager: false,
+        };
+        let map = MemoryMap::new(vec![region]).unwrap();
+        let code = engine.prepare(program(), GasModel::Unit);
+        let mut machine = code.machine(map);
+        machine.write(0x10000, &[7]).unwrap();
+        machine.write(0x12000, &[8]).unwrap();
+        let mut byte = [0];
+        pool::without_areas(|| machine.read(0x11000, &mut byte)).unwrap();
+        assert_eq!(byte, [2]);
+        assert_eq!(machine.written_pages(), [0x10, 0x12]);
+        for (page, first) in [(0x10, 7), (0x11, 2), (0x12, 8)] {
+            let bytes = machine.page_bytes(page).unwrap();
+            assert_eq!((bytes[0], bytes[1]), (first, page as u8 - 15));
         }
     }
 

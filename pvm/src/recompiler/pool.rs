@@ -317,8 +317,8 @@ impl Window {
         let protection = open.map_or(Protection::None, |open| open.protection);
         self.set_protection(range, protection)?;
         for page in pages {
-            // Fewer areas are no reason to refuse.
-            let _ = self.count_boundaries(*page, PageState::Untouched);
+            let change = self.boundary_change(*page, PageState::Untouched);
+            self.count_boundaries(change);
             self.states[*page as usize] = PageState::Untouched as u8 | BACKED;
         }
         Some(())
@@ -382,23 +382,23 @@ impl Window {
         self.opened.contains(region)
     }
 
-    /// Counts the areas it takes that `page` differs from its neighbours.
-    fn count_boundaries(&mut self, page: u32, new: PageState) -> Result<(), Trouble> {
+    /// How many more areas it takes when `page` is in state `new`, beside its neighbours.
+    fn boundary_change(&self, page: u32, new: PageState) -> i64 {
         let old = self.state(page);
         let neighbours = [page.checked_sub(1), Some(page + 1)];
-        let change: i64 = neighbours
+        neighbours
             .into_iter()
             .flatten()
             .filter(|other| (*other as usize) < PAGES)
             .map(|other| self.state(other))
             .map(|other| i64::from(other != new) - i64::from(other != old))
-            .sum();
-        let total = BOUNDARIES.fetch_add(change, Ordering::Relaxed) + change;
+            .sum()
+    }
+
+    /// Counts `change` areas; answers how many there are in all windows.
+    fn count_boundaries(&mut self, change: i64) -> i64 {
         self.boundaries += change;
-        if change > 0 && total > BOUNDARIES_MAX {
-            return Err(Trouble::Exhausted);
-        }
-        Ok(())
+        BOUNDARIES.fetch_add(change, Ordering::Relaxed) + change
     }
 
     pub fn set_state(&mut self, page: u32, state: PageState) {
@@ -413,17 +413,24 @@ impl Window {
         self.originals.insert(page, content);
     }
 
-    /// Gives a page a protection and the state that goes with it.
+    /// Gives a page a protection and the state that goes with it, or changes nothing.
     pub fn set_page(&mut self, page: u32, state: PageState) -> Result<(), Trouble> {
         let protection = match state {
             PageState::Untouched => Protection::None,
             PageState::Read => Protection::Read,
             PageState::Written => Protection::ReadWrite,
         };
-        self.count_boundaries(page, state)?;
-        // The state comes first: what may have been changed is wiped.
-        self.set_state(page, state);
-        self.protect(page..page + 1, protection)
+        let change = self.boundary_change(page, state);
+        let total = self.count_boundaries(change);
+        let done = match change > 0 && total > BOUNDARIES_MAX {
+            true => Err(Trouble::Exhausted),
+            false => self.protect(page..page + 1, protection),
+        };
+        match done {
+            Ok(()) => self.set_state(page, state),
+            Err(_) => _ = self.count_boundaries(-change),
+        }
+        done
     }
 
     pub fn state(&self, page: u32) -> PageState {
@@ -463,6 +470,15 @@ impl Window {
         // SAFETY: as for `bytes`, and writable; `self` is borrowed mutably.
         unsafe { &mut *self.mapping.start().add(page as usize * PAGE_LEN).cast() }
     }
+}
+
+/// Runs `f` while this engine's share of areas counts as used up.
+#[cfg(test)]
+pub(super) fn without_areas<T>(f: impl FnOnce() -> T) -> T {
+    BOUNDARIES.fetch_add(BOUNDARIES_MAX, Ordering::Relaxed);
+    let result = f();
+    BOUNDARIES.fetch_sub(BOUNDARIES_MAX, Ordering::Relaxed);
+    result
 }
 
 /// The pooled window that spares a machine of `map` the most, the last one used if in doubt.

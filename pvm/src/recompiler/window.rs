@@ -263,8 +263,7 @@ impl WindowMemory {
         bytes.iter().any(|byte| *byte != 0).then_some(bytes)
     }
 
-    /// Every page with content of its own, and whether a guest or the host wrote
-    /// it, as far as that is watched.
+    /// Every page with content of its own, and whether it is among the written ones.
     pub fn contents(&self) -> impl Iterator<Item = (u32, &[u8; PAGE_LEN], bool)> {
         let window = self.window_ref();
         let regions = self.map.regions().iter();
@@ -272,9 +271,10 @@ impl WindowMemory {
             .filter(|region| is_zeros(region) && is_eager(region))
             .flat_map(|region| window.with_memory(pages_of(region)));
         let touched = window.touched().iter().copied();
-        touched.chain(zeros).filter_map(|page| {
+        let written = self.written_pages();
+        touched.chain(zeros).filter_map(move |page| {
             let bytes = self.page_bytes(page)?;
-            Some((page, bytes, window.state(page) == PageState::Written))
+            Some((page, bytes, written.binary_search(&page).is_ok()))
         })
     }
 }
