@@ -1,6 +1,7 @@
 //! Every case on every engine: all that can be observed must be equal.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use jar_isa::{Instruction, Opcode};
@@ -47,7 +48,7 @@ impl PageSource for Pages {
 }
 
 /// Everything about a stopped machine that consensus depends on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct State {
     /// Why it stopped.
     pub exit: Exit,
@@ -59,6 +60,29 @@ pub struct State {
     pub gas: u64,
     /// Written pages with their content.
     pub written: BTreeMap<u32, Vec<u8>>,
+}
+
+/// Shows the parts of pages that aren't zero: a difference is to be found by eye.
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let State {
+            exit,
+            regs,
+            pc,
+            gas,
+            written,
+        } = self;
+        write!(f, "{exit:?} at {pc}, gas {gas}, {regs:x?}, written: ")?;
+        let parts = |bytes: &[u8]| -> BTreeMap<usize, String> {
+            let parts = bytes.chunks(16).enumerate();
+            parts
+                .filter(|(_, part)| part.iter().any(|byte| *byte != 0))
+                .map(|(index, part)| (16 * index, format!("{part:02x?}")))
+                .collect()
+        };
+        let pages = written.iter().map(|(page, bytes)| (page, parts(bytes)));
+        f.debug_map().entries(pages).finish()
+    }
 }
 
 fn state(machine: &dyn Machine, exit: Exit) -> State {
