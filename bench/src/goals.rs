@@ -1,29 +1,21 @@
 //! The goals, one line each.
 
-use std::fmt;
+#[path = "../../node/src/commands/bench/goals.rs"]
+mod shared;
 
-/// How a value must stand to its target.
-#[derive(Clone, Copy)]
-pub enum Op {
-    AtLeast,
-    AtMost,
-}
-
-impl fmt::Display for Op {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Op::AtLeast => ">=",
-            Op::AtMost => "<=",
-        })
-    }
-}
+use shared::Goal;
+pub use shared::Op;
 
 /// Prints `goal NAME value op target met|missed`.
-pub fn goal(name: &str, value: f64, op: Op, target: f64) {
-    let met = match op {
-        Op::AtLeast => value >= target,
-        Op::AtMost => value <= target,
-    };
-    let verdict = if met { "met" } else { "missed" };
-    println!("goal {name} {value:.3} {op} {target:.3} {verdict}");
+pub fn goal(name: &'static str, value: f64, op: Op, target: f64) {
+    let value = Some(value);
+    println!(
+        "{}",
+        Goal {
+            name,
+            value,
+            op,
+            target
+        }
+    );
 }

@@ -137,6 +137,13 @@ impl MemoryChainStore {
         self.read().nodes.len()
     }
 
+    /// Bytes of all state records with their ids.
+    pub fn record_bytes(&self) -> usize {
+        let inner = self.read();
+        let bytes: usize = inner.nodes.values().map(Vec::len).sum();
+        bytes + inner.nodes.len() * RecordId::LEN
+    }
+
     // A commit is checked before it changes anything, so that a poisoned lock holds whole data.
     fn read(&self) -> RwLockReadGuard<'_, Inner> {
         self.inner.read().unwrap_or_else(PoisonError::into_inner)

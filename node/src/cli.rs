@@ -395,6 +395,22 @@ pub enum Bench {
         #[arg(long)]
         json: bool,
     },
+    /// Calls, transfers and a large map, beside other projects, with a line for each goal
+    Kernel {
+        /// How many rounds, in each of which everything takes its turn
+        #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u64).range(1..=1000))]
+        rounds: u64,
+        /// Entries of the map, and accounts of the chain
+        #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+        entries: u32,
+        /// What runs programs: auto, interpreter, recompiler (x86-64 Linux)
+        #[arg(long, default_value = "auto")]
+        engine: String,
+        /// The binary of the other projects, which `scripts/bench kernel` builds; what needs
+        /// them isn't measured without it
+        #[arg(long)]
+        peers: Option<PathBuf>,
+    },
 }
 
 /// Subcommands of `config`.

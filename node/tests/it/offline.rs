@@ -180,6 +180,32 @@ fn transfers_are_measured() {
 }
 
 #[test]
+fn goals_of_the_kernel_are_told() {
+    let told = stdout_of(&["bench", "kernel", "--rounds", "1", "--entries", "3000"]);
+    for (goal, is_measured) in [
+        ("call-us", true),
+        ("call-wasmtime", false),
+        ("import-verify", true),
+        ("map-nomt", false),
+        ("transfer-bytes", true),
+    ] {
+        let start = format!("goal {goal} ");
+        let line = told.lines().find_map(|line| line.strip_prefix(&start));
+        let line = line.unwrap_or_else(|| panic!("no {goal} in {told}"));
+        let words: Vec<&str> = line.split(' ').collect();
+        match words[..] {
+            [value, _, _, "met" | "missed"] if is_measured => {
+                assert!(value.parse::<f64>().unwrap() > 0.0, "{line}");
+            }
+            ["not", "measured", _, _] if !is_measured => {}
+            _ => panic!("goal {goal}: {line}"),
+        }
+    }
+    let failure = failure_of(&["bench", "kernel", "--entries", "1", "--peers", "/no/such"]);
+    assert!(failure.contains("/no/such"), "{failure}");
+}
+
+#[test]
 fn shells_get_completions() {
     assert!(stdout_of(&["completions", "bash"]).contains("chain-spec"));
 }

@@ -1,4 +1,5 @@
-//! `jar-node bench`: what this machine does, in memory, in one run.
+//! Transfers of the token chain: through the pipeline, into blocks, imported, beside the
+//! verification of the same signatures.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -8,64 +9,45 @@ use jar_cap::Hash;
 use jar_kernel::block::{Block, Event};
 use jar_kernel::local::LocalHardware;
 use jar_kernel::memory::MemoryChainStore;
-use jar_kernel::signer::Signer;
 use jar_kernel::{Advance, Genesis, Kernel, Params, SignatureCheck, verify_batch};
 use jar_token_client::api::{self, Config, Transfer};
 use jar_token_client::{Wallet, signed_event};
 use parity_scale_codec::Encode;
 use serde_json::json;
 
-use super::print_json;
-use crate::cli::Bench;
+use super::kernel_over;
 use crate::keys::{public_key, validator_seed};
 use crate::output::say;
 use crate::spec::template_image;
 
 /// Transfers given to the pipeline before a block is built; fewer than it holds.
-const PIPELINE: usize = 2000;
+pub const PIPELINE: usize = 2000;
+/// Who seals the blocks.
+const VALIDATOR: &str = "bench";
 /// The shortest time that signatures are verified for.
 const VERIFY_MIN: Duration = Duration::from_millis(500);
 
-/// A kernel over an empty store in memory.
-pub fn kernel_in_memory(
-    genesis: &Genesis,
-    seeds: Vec<[u8; 32]>,
-    engine: &str,
-) -> anyhow::Result<Kernel<LocalHardware>> {
-    let store = Arc::new(MemoryChainStore::new());
-    let signer = Signer::new(seeds, store.as_ref())?;
-    let hardware = LocalHardware::new(store, signer, Box::new(|_| {}), Box::new(|| false));
-    let engine = jar_pvm::engine(engine.parse()?)?;
-    Ok(Kernel::open(Arc::new(hardware), genesis, engine)?)
-}
-
-/// Measures.
-pub fn run(command: Bench) -> anyhow::Result<()> {
-    let Bench::Transfers {
-        count,
-        accounts,
-        engine,
-        json,
-    } = command;
-    let count = usize::try_from(count)?;
-    let bench = Transfers::new(usize::try_from(accounts)?, &engine)?;
-    let report = bench.measure(count)?;
-    if json {
-        return print_json(&report.to_json());
-    }
-    report.print();
-    Ok(())
-}
-
 /// A token chain with many accounts.
-struct Transfers {
-    genesis: Genesis,
-    wallets: Vec<Wallet>,
+pub struct Transfers {
+    pub genesis: Genesis,
+    pub wallets: Vec<Wallet>,
     engine: String,
 }
 
+/// Blocks of transfers, and how long their builder took.
+pub struct Built {
+    pub blocks: Vec<Arc<Block>>,
+    /// After the last of them.
+    pub state_root: Hash,
+    /// The signatures of all transfers.
+    pub checks: Vec<SignatureCheck>,
+    engine: &'static str,
+    dispatch: Duration,
+    build: Duration,
+}
+
 /// What was measured, in seconds.
-struct Report {
+pub struct Report {
     engine: String,
     cores: usize,
     count: usize,
@@ -78,12 +60,13 @@ struct Report {
 }
 
 impl Transfers {
-    fn new(accounts: usize, engine: &str) -> anyhow::Result<Transfers> {
+    /// A chain whose blocks hold as many transfers as `block_gas` does.
+    pub fn new(accounts: usize, engine: &str, block_gas: u64) -> anyhow::Result<Transfers> {
         let wallets: Vec<Wallet> = (0..accounts)
             .map(|n| Wallet::development(&format!("bench-{n}")))
             .collect();
         let config = Config {
-            validators: vec![public_key(&validator_seed("bench")?)],
+            validators: vec![public_key(&validator_seed(VALIDATOR)?)],
             balances: wallets
                 .iter()
                 .map(|wallet| (wallet.public_key(), 1_000_000))
@@ -93,6 +76,7 @@ impl Transfers {
             // Genesis alone is given more, for it makes all accounts at once.
             params: Params {
                 genesis_gas: 1 << 40,
+                block_gas,
                 schedule_quota: 1 << 40,
                 payload_bytes: 64 * 1024 * 1024,
                 ..Params::default()
@@ -110,7 +94,16 @@ impl Transfers {
     }
 
     fn kernel(&self) -> anyhow::Result<Kernel<LocalHardware>> {
-        kernel_in_memory(&self.genesis, vec![validator_seed("bench")?], &self.engine)
+        self.kernel_over(Arc::new(MemoryChainStore::new()))
+    }
+
+    /// A kernel that builds, over a store.
+    pub fn kernel_over(
+        &self,
+        store: Arc<MemoryChainStore>,
+    ) -> anyhow::Result<Kernel<LocalHardware>> {
+        let seeds = vec![validator_seed(VALIDATOR)?];
+        kernel_over(store, &self.genesis, seeds, &self.engine)
     }
 
     /// Transfers of 1, each account to another one in turn.
@@ -132,25 +125,16 @@ impl Transfers {
             .collect()
     }
 
-    fn measure(&self, count: usize) -> anyhow::Result<Report> {
+    /// Gives transfers to the pipeline of a fresh kernel, and builds blocks of them.
+    pub fn build(&self, count: usize) -> anyhow::Result<Built> {
         let mut builder = self.kernel()?;
         let genesis = builder.chain().genesis_hash();
         let events = self.signed(&genesis, count);
-        let head = builder.head().clone();
-        let endpoint = builder
-            .chain()
-            .endpoint_by_name(&head, api::TRANSFER_IN)?
-            .context("the Image has no transfer_in")?
-            .index;
         let checks = checks(&genesis, &events);
         let (mut dispatch, mut build) = (Duration::ZERO, Duration::ZERO);
         let mut blocks: Vec<Arc<Block>> = Vec::new();
         for share in events.chunks(PIPELINE) {
-            let started = Instant::now();
-            for event in share {
-                builder.dispatch(endpoint, event.clone())?;
-            }
-            dispatch += started.elapsed();
+            dispatch += dispatch_all(&mut builder, share)?;
             while builder.pending_count() > 0 {
                 let slot = builder.head().header.slot + 1;
                 let started = Instant::now();
@@ -160,24 +144,38 @@ impl Transfers {
                 blocks.push(advanced.block);
             }
         }
-        let import = self.import(&blocks, builder.head().header.state_root)?;
+        Ok(Built {
+            blocks,
+            state_root: builder.head().header.state_root,
+            checks,
+            engine: builder.chain().engine_name(),
+            dispatch,
+            build,
+        })
+    }
+
+    /// Measures all of it.
+    pub fn measure(&self, count: usize) -> anyhow::Result<Report> {
+        let built = self.build(count)?;
+        let import = self.import(&built)?;
         Ok(Report {
-            engine: builder.chain().engine_name().to_owned(),
-            cores: std::thread::available_parallelism().map_or(1, usize::from),
+            engine: built.engine.to_owned(),
+            cores: super::cores(),
             count,
             accounts: self.wallets.len(),
-            blocks: blocks.len(),
-            dispatch_s: dispatch.as_secs_f64(),
-            build_s: build.as_secs_f64(),
+            blocks: built.blocks.len(),
+            dispatch_s: built.dispatch.as_secs_f64(),
+            build_s: built.build.as_secs_f64(),
             import_s: import.as_secs_f64(),
-            verifications_a_second: verifications_a_second(&checks)?,
+            verifications_a_second: verifications_a_second(&built.checks, VERIFY_MIN)?,
         })
     }
 
     /// Imports the blocks into a fresh kernel, which has seen none of their events.
-    fn import(&self, blocks: &[Arc<Block>], state_root: Hash) -> anyhow::Result<Duration> {
+    pub fn import(&self, built: &Built) -> anyhow::Result<Duration> {
         let mut importer = self.kernel()?;
-        let blocks: Vec<Box<Block>> = blocks
+        let blocks: Vec<Box<Block>> = built
+            .blocks
             .iter()
             .map(|block| Box::new(Block::clone(block)))
             .collect();
@@ -187,11 +185,29 @@ impl Transfers {
         }
         let took = started.elapsed();
         ensure!(
-            importer.head().header.state_root == state_root,
+            importer.head().header.state_root == built.state_root,
             "the importer has another state root than the builder"
         );
         Ok(took)
     }
+}
+
+/// Gives events to the pipeline; how long it takes.
+pub fn dispatch_all(
+    kernel: &mut Kernel<LocalHardware>,
+    events: &[Event],
+) -> anyhow::Result<Duration> {
+    let head = kernel.head().clone();
+    let endpoint = kernel
+        .chain()
+        .endpoint_by_name(&head, api::TRANSFER_IN)?
+        .context("the Image has no transfer_in")?
+        .index;
+    let started = Instant::now();
+    for event in events {
+        kernel.dispatch(endpoint, event.clone())?;
+    }
+    Ok(started.elapsed())
 }
 
 fn checks(genesis: &Hash, events: &[Event]) -> Vec<SignatureCheck> {
@@ -202,11 +218,15 @@ fn checks(genesis: &Hash, events: &[Event]) -> Vec<SignatureCheck> {
         .collect()
 }
 
-/// How many of the same signatures this machine verifies a second, in batches on all cores.
-fn verifications_a_second(checks: &[SignatureCheck]) -> anyhow::Result<f64> {
+/// How many of these signatures this machine verifies a second, in batches on all cores, when it
+/// does so for `at_least` this long.
+pub fn verifications_a_second(
+    checks: &[SignatureCheck],
+    at_least: Duration,
+) -> anyhow::Result<f64> {
     let started = Instant::now();
     let mut verified = 0usize;
-    while started.elapsed() < VERIFY_MIN {
+    while started.elapsed() < at_least {
         for batch in checks.chunks(PIPELINE) {
             ensure!(verify_batch(batch), "a signature of the bench is not valid");
             verified += batch.len();
@@ -232,7 +252,7 @@ impl Report {
         .map(|(name, seconds)| (name, self.a_second(seconds), of(self.a_second(seconds))))
     }
 
-    fn to_json(&self) -> serde_json::Value {
+    pub fn to_json(&self) -> serde_json::Value {
         let mut answer = json!({
             "engine": self.engine,
             "cores": self.cores,
@@ -248,7 +268,7 @@ impl Report {
         answer
     }
 
-    fn print(&self) {
+    pub fn print(&self) {
         say!(
             "{} transfers among {} accounts in {} blocks; {} on {} cores, all in memory",
             self.count,
