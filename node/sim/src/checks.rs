@@ -143,28 +143,18 @@ impl Checks {
         self.finalized.get(&height).copied()
     }
 
-    /// A block that an honest validator sealed.
-    pub fn sealed(&mut self, validator: usize, block: &Block) -> Result<(), Violation> {
-        let Some((_, seal)) = block.body.seal() else {
-            return Ok(());
-        };
+    /// A block that a validator sealed; answers what it did if it is the second of its slot.
+    pub fn sealed(&mut self, block: &Block) -> Option<String> {
+        let (_, seal) = block.body.seal()?;
         let (hash, slot) = (block.header.hash(), block.header.slot);
-        match self.seals.insert((seal.key, slot), hash) {
-            Some(other) if other != hash => Err(Violation::DoubleSign {
-                validator,
-                what: format!("two blocks of slot {slot}"),
-            }),
-            _ => Ok(()),
-        }
+        let other = self.seals.insert((seal.key, slot), hash)?;
+        (other != hash).then(|| format!("two blocks of slot {slot}"))
     }
 
-    /// Votes of an honest validator's key, in an event that its node sent.
-    pub fn voted(
-        &mut self,
-        validator: usize,
-        key: &PublicKey,
-        event: &Event,
-    ) -> Result<(), Violation> {
+    /// Votes of a validator's key, in an event that its node sent; answers what it did if two of
+    /// them may not be together.
+    pub fn voted(&mut self, key: &PublicKey, event: &Event) -> Option<String> {
+        let mut offence = None;
         for attestation in event.attestations.iter().filter(|a| a.key == *key) {
             let Scope::Vote { source, target } = attestation.scope else {
                 continue;
@@ -177,12 +167,13 @@ impl Checks {
                         || (source < other.0 && other.1 < target)
                         || (other.0 < source && target < other.1))
             };
-            if let Some(other) = votes.iter().find(|other| breaks(other)) {
+            let is_new = !votes.contains(&vote);
+            if let Some(other) = votes.iter().find(|other| is_new && breaks(other)) {
                 let what = format!("votes {} -> {} and {source} -> {target}", other.0, other.1);
-                return Err(Violation::DoubleSign { validator, what });
+                offence = Some(what);
             }
             votes.insert(vote);
         }
-        Ok(())
+        offence
     }
 }

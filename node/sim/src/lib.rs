@@ -8,12 +8,14 @@
 //! its log.
 
 mod checks;
+mod counts;
 mod network;
 mod process;
 mod rng;
 mod scenario;
 mod store;
 mod token;
+mod weakened;
 mod world;
 
 use std::sync::Arc;
@@ -22,6 +24,7 @@ use jar_cap::Hash;
 use jar_pvm::Engine;
 
 pub use checks::Violation;
+pub use counts::Counts;
 pub use scenario::{Byzantine, Outage, Partition, RESUME_SLOTS, Scenario, Span};
 pub use store::{CrashAt, CrashStore};
 
@@ -36,24 +39,17 @@ pub const VALIDATORS_MAX: usize = 8;
 pub struct Report {
     /// The promise that was broken, if one was: the simulation ends there.
     pub violation: Option<Violation>,
+    /// Two blocks that would both be final if a justified block with a justified child were: the
+    /// chain's rule is stronger.
+    pub weakened: Option<Violation>,
     /// Slots after the healing when all nodes had finalized a block made after it.
     pub resumed_after: Option<u64>,
     /// Height of the best head.
     pub height: u64,
     /// Height of the last finalized block.
     pub finalized_height: u64,
-    /// Blocks built.
-    pub blocks: u64,
-    /// Head changes that left blocks behind.
-    pub reorganised: u64,
-    /// Transfers that a node accepted from its client.
-    pub submitted: u64,
-    /// Messages sent.
-    pub messages: u64,
-    /// Processes killed.
-    pub kills: u64,
-    /// Bans.
-    pub bans: u64,
+    /// How often what happened.
+    pub counts: Counts,
     /// Milliseconds that passed in the world.
     pub virtual_ms: u64,
     /// Where every node was at the end of each slot, if that was asked for.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jar_cap::Hash;
 use jar_driver::{PeerId, RequestId};
 
+use crate::counts::Counts;
 use crate::rng::Dice;
 use crate::scenario::Scenario;
 
@@ -63,6 +64,8 @@ pub(crate) struct Network {
     sides: BTreeMap<usize, u64>,
     /// For a twin: the nodes that it is in touch with.
     pub masks: BTreeMap<usize, u64>,
+    /// The newest message that arrived, by sender and receiver.
+    newest: BTreeMap<(usize, usize), u64>,
 }
 
 fn pair(a: usize, b: usize) -> (usize, usize) {
@@ -79,6 +82,7 @@ impl Network {
             connected: BTreeSet::new(),
             sides: BTreeMap::new(),
             masks: BTreeMap::new(),
+            newest: BTreeMap::new(),
         }
     }
 
@@ -122,16 +126,34 @@ impl Network {
         !is_split && !is_masked(a, b) && !is_masked(b, a)
     }
 
+    /// Whether a message comes after one that was sent later.
+    pub fn is_overtaken(&mut self, from: usize, to: usize, number: u64) -> bool {
+        let newest = self.newest.entry((from, to)).or_default();
+        let is_overtaken = number < *newest;
+        *newest = number.max(*newest);
+        is_overtaken
+    }
+
     /// After how many milliseconds a message arrives: never, once or twice.
-    pub fn arrivals(&mut self, from: usize, to: usize) -> Vec<u64> {
+    pub fn arrivals(&mut self, from: usize, to: usize, counts: &mut Counts) -> Vec<u64> {
         let is_lost = self.dice.per_mille(self.loss);
         let is_doubled = self.dice.per_mille(self.duplication);
         let first = self.dice.between(self.delay_ms.0, self.delay_ms.1);
         let second = self.dice.between(self.delay_ms.0, self.delay_ms.1);
-        match (is_lost || !self.is_open(from, to), is_doubled) {
-            (true, _) => Vec::new(),
-            (false, false) => vec![first],
-            (false, true) => vec![first, second],
+        match (self.is_open(from, to), is_lost, is_doubled) {
+            (false, ..) => {
+                counts.cut += 1;
+                Vec::new()
+            }
+            (true, true, _) => {
+                counts.lost += 1;
+                Vec::new()
+            }
+            (true, false, false) => vec![first],
+            (true, false, true) => {
+                counts.doubled += 1;
+                vec![first, second]
+            }
         }
     }
 }

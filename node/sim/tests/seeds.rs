@@ -1,10 +1,11 @@
 //! A few seeds, as `scripts/sim` plays many: every fault, and each kind of byzantine node.
 
+use std::process::Command;
 use std::sync::Arc;
 
 use jar_pvm::{Engine, EngineKind};
 use jar_sim::{
-    Byzantine, Detail, Outage, Partition, RESUME_SLOTS, Report, Scenario, Span, Violation,
+    Byzantine, Counts, Detail, Outage, Partition, RESUME_SLOTS, Report, Scenario, Span, Violation,
     simulate, testnet,
 };
 
@@ -26,20 +27,20 @@ fn kept(scenario: &Scenario) -> Report {
 #[test]
 fn seeds_keep_every_promise() {
     let mut kinds = std::collections::BTreeSet::new();
-    let (mut kills, mut reorganised, mut bans) = (0, 0, 0);
+    let mut counts = Counts::default();
     for seed in 0..24 {
         let scenario = Scenario::of_seed(seed);
         kinds.insert(scenario.byzantine.map(|kind| format!("{kind:?}")));
         let report = kept(&scenario);
         let resumed = report.resumed_after.expect("finality resumed");
         assert!(resumed <= RESUME_SLOTS, "seed {seed}: {resumed} slots");
-        kills += report.kills;
-        reorganised += report.reorganised;
-        bans += report.bans;
+        counts.add(&report.counts);
     }
-    // What is to be survived happens in these seeds.
+    // What is to be survived happens in these seeds: every fault, every misdeed.
     assert_eq!(kinds.len(), 5, "{kinds:?}");
-    assert!(kills > 10 && reorganised > 10 && bans > 0);
+    for (what, count) in counts.named() {
+        assert!(count > 0, "no {what}");
+    }
 }
 
 #[test]
@@ -59,6 +60,34 @@ fn a_seed_replays_byte_for_byte() {
     assert_ne!(log(3), log(4));
 }
 
+/// What a process of its own prints that plays some seeds, with so many threads.
+fn printed(threads: &str) -> Vec<u8> {
+    let output = Command::new(env!("CARGO_BIN_EXE_jar-sim"))
+        .args(["--first-seed", "3", "--seeds", "3", "--log"])
+        .args(["--threads", threads])
+        .env("RAYON_NUM_THREADS", threads)
+        .output()
+        .expect("the simulator runs");
+    assert!(output.status.success(), "{output:?}");
+    output.stdout
+}
+
+#[test]
+fn seeds_replay_in_other_processes_with_other_threads() {
+    let (one, three) = (printed("1"), printed("3"));
+    assert!(one == three, "the logs differ");
+    let logs: String = (3..6)
+        .map(|seed| {
+            let detail = Detail {
+                log: true,
+                ..Detail::default()
+            };
+            simulate(&Scenario::of_seed(seed), engine(), detail).log
+        })
+        .collect();
+    assert!(one.starts_with(logs.as_bytes()), "this process differs");
+}
+
 #[test]
 fn a_calm_network_finalizes_at_once() {
     let report = testnet(4, 20, engine());
@@ -75,7 +104,7 @@ fn a_calm_network_finalizes_at_once() {
         let is_final = |height: u64| height + 3 >= view.slot;
         assert!(nodes.iter().all(|node| is_final(node.finalized_height)));
     }
-    assert!(report.submitted > 0);
+    assert!(report.counts.submitted > 0);
 }
 
 #[test]
@@ -94,7 +123,8 @@ fn a_single_validator_loses_nothing_in_crashes() {
             .collect();
         scenario.heal = 44;
         let report = kept(&scenario);
-        assert!(report.kills > 10, "seed {seed}: {} crashes", report.kills);
+        let crashes = report.counts.kills + report.counts.kills_in_commit;
+        assert!(crashes > 10, "seed {seed}: {crashes} crashes");
         assert!(report.height > 15, "seed {seed}: height {}", report.height);
     }
 }
@@ -125,7 +155,7 @@ fn halves_finalize_nothing_and_agree_when_healed() {
             .expect("nodes")
     };
     assert_eq!(finalized_in(span.from + 1), finalized_in(span.to - 1));
-    assert!(report.reorganised > 0);
+    assert!(report.counts.reorganised > 0);
     assert!(report.resumed_after.expect("resumed") <= RESUME_SLOTS);
 }
 

@@ -24,6 +24,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "jar-pvm",
             "jar-kernel",
             "jar-driver",
+            "jar-poa",
             "jar-token-api",
         ],
     ),

@@ -56,6 +56,7 @@ impl World {
             _ => return,
         };
         if to != id {
+            self.report.counts.garbage += 1;
             self.send(id, to, packet);
         }
     }
@@ -128,6 +129,7 @@ impl World {
     /// Many requests at once.
     fn flood(&mut self, id: usize, to: usize) {
         let life = self.nodes[id].life;
+        self.report.counts.garbage += 1;
         for _ in 0..200 {
             let request = Request::Blocks {
                 from: 1,

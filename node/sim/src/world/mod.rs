@@ -2,27 +2,28 @@
 
 mod ending;
 mod garbage;
+mod lives;
+mod traffic;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 
 use jar_cap::Hash;
-use jar_driver::{
-    Effect, Gossip, InboundId, Input, MessageId, Offence, Request, RequestFailure, RequestId,
-    Response, SyncMode, Verdict, serve,
-};
+use jar_driver::{Effect, InboundId, Input, MessageId, RequestId, Response, SyncMode};
 use jar_kernel::block::{Block, Event};
 use jar_kernel::{Emission, Store, Trace};
+use jar_token_api::VOTE;
 use parity_scale_codec::Encode;
 
 use crate::checks::{Checks, Violation};
-use crate::network::{Network, Packet, Topic, node_of, peer_id};
+use crate::network::{Network, Packet, Topic, node_of};
 use crate::process::{Done, End, Process, Setup};
 use crate::rng::Dice;
 use crate::scenario::{Byzantine, Scenario};
-use crate::store::{CrashAt, CrashStore};
+use crate::store::CrashStore;
 use crate::token::{GENESIS_TIME_MS, TokenChain};
+use crate::weakened::Weakened;
 use crate::{Detail, Report, hex8};
 
 /// Something that will happen.
@@ -32,6 +33,8 @@ enum Happening {
     Deliver {
         from: usize,
         to: usize,
+        /// When it was sent, among all that was.
+        number: u64,
         packet: Packet,
     },
     /// The driver of a process is told something.
@@ -102,6 +105,7 @@ pub(crate) struct World {
     sequence: u64,
     now_ms: u64,
     checks: Checks,
+    weakened: Weakened,
     violation: Option<Violation>,
     report: Report,
     log: Option<String>,
@@ -124,6 +128,7 @@ impl World {
             sequence: 0,
             now_ms: 0,
             checks: Checks::default(),
+            weakened: Weakened::default(),
             violation: None,
             report: Report::default(),
             log: detail.log.then(String::new),
@@ -137,6 +142,7 @@ impl World {
 
     fn populate(&mut self) {
         let scenario = self.scenario.clone();
+        self.report.counts.byzantine += u64::from(scenario.byzantine.is_some());
         for validator in 0..scenario.validators {
             let byzantine = scenario.byzantine.filter(|_| validator == 0);
             self.add_node(Some(validator), byzantine, SyncMode::Full);
@@ -159,6 +165,8 @@ impl World {
             byzantine,
             Some(Byzantine::Twins | Byzantine::Reckless | Byzantine::Garbage)
         );
+        let skew_ms = self.dice.between(0, 2 * self.scenario.skew_ms);
+        self.report.counts.skewed += u64::from(skew_ms != self.scenario.skew_ms);
         self.nodes.push(Node {
             setup: Setup {
                 seeds: seeds.into_iter().copied().collect(),
@@ -170,7 +178,7 @@ impl World {
             life: 0,
             byzantine,
             validator,
-            skew_ms: self.dice.between(0, 2 * self.scenario.skew_ms),
+            skew_ms,
             ready_ms: 0,
             wake_ms: u64::MAX,
             seen: BTreeSet::new(),
@@ -257,6 +265,7 @@ impl World {
             self.check_end();
         }
         self.report.violation = self.violation;
+        self.report.weakened = self.weakened.conflict;
         self.report.virtual_ms = self.now_ms - GENESIS_TIME_MS;
         self.report.log = self.log.unwrap_or_default();
         self.report
@@ -264,7 +273,17 @@ impl World {
 
     fn happen(&mut self, happening: Happening) {
         match happening {
-            Happening::Deliver { from, to, packet } => self.deliver(from, to, packet),
+            Happening::Deliver {
+                from,
+                to,
+                number,
+                packet,
+            } => {
+                if self.network.is_overtaken(from, to, number) {
+                    self.report.counts.reordered += 1;
+                }
+                self.deliver(from, to, packet);
+            }
             Happening::Tell { node, life, input } => {
                 if self.nodes[node].life == life {
                     self.tell(node, *input);
@@ -288,180 +307,11 @@ impl World {
                 }
             }
             Happening::Show { node, block } => {
+                self.report.counts.withheld += 1;
                 self.note(format_args!("n{node} shows {}", hex8(&block.header.hash())));
                 self.broadcast(node, Topic::Block, block.encode().into());
             }
         }
-    }
-
-    fn start(&mut self, id: usize) {
-        if self.nodes[id].process.is_some() {
-            return;
-        }
-        let disk = self.nodes[id].disk.reopened();
-        let node = &mut self.nodes[id];
-        node.life += 1;
-        let life = node.life;
-        match Process::start(&self.chain, &node.setup, disk) {
-            Ok(process) => {
-                let (head, finalized) = (process.kernel.head(), process.kernel.finalized());
-                let (height, found) = (head.header.height, finalized.header.height);
-                let store = process.store.clone();
-                let is_held = |hash: &Hash| matches!(store.header(hash), Ok(Some(_)));
-                let is_whole = node.built.iter().all(is_held);
-                node.disk = process.store.clone();
-                node.process = Some(process);
-                let expected = node.finalized;
-                self.note(format_args!("n{id} starts at {height}, final {found}"));
-                if found < expected || !is_whole {
-                    let lost = Violation::Lost {
-                        node: id,
-                        expected,
-                        found,
-                    };
-                    self.check(Err(lost));
-                }
-            }
-            Err(end) => return self.ended(id, end),
-        }
-        self.check_start(id);
-        for other in 0..self.nodes.len() {
-            let delay_ms = self.dice.below(500);
-            if other != id {
-                self.at(
-                    self.now_ms + delay_ms,
-                    Happening::Connect { a: id, b: other },
-                );
-            }
-        }
-        let offset_ms = self.dice.below(self.announce_ms());
-        self.at(
-            self.now_ms + offset_ms,
-            Happening::Announce { node: id, life },
-        );
-        self.tell(id, Input::Tick);
-    }
-
-    fn announce_ms(&self) -> u64 {
-        self.scenario.slot_ms / ANNOUNCE_PER_SLOT
-    }
-
-    fn kill_planned(&mut self, node: usize, in_commit: bool) {
-        let crash = match self.dice.below(2) {
-            0 => CrashAt::BeforeCommit,
-            _ => CrashAt::AfterCommit,
-        };
-        match &self.nodes[node].process {
-            Some(process) if in_commit => process.store.crash_next(crash),
-            Some(_) => self.kill(node),
-            None => {}
-        }
-    }
-
-    fn kill(&mut self, id: usize) {
-        let node = &mut self.nodes[id];
-        let Some(process) = node.process.take() else {
-            return;
-        };
-        node.finalized = process.kernel.finalized().header.height;
-        node.life += 1;
-        node.seen.clear();
-        node.messages.clear();
-        node.inbound.clear();
-        node.bans.clear();
-        node.wake_ms = u64::MAX;
-        self.report.kills += 1;
-        self.note(format_args!("n{id} is killed"));
-        for other in 0..self.nodes.len() {
-            if self.network.disconnect(id, other) {
-                self.told_disconnected(other, id);
-            }
-        }
-    }
-
-    fn ended(&mut self, node: usize, end: End) {
-        match end {
-            End::Killed => self.kill(node),
-            // What byzantine nodes do to themselves is theirs.
-            End::Trouble(reason) if self.nodes[node].byzantine.is_some() => {
-                self.note(format_args!("n{node} stops: {reason}"));
-                self.kill(node);
-            }
-            End::Trouble(reason) => self.check(Err(Violation::Trouble { node, reason })),
-        }
-    }
-
-    fn split(&mut self, number: usize, begins: bool) {
-        let Some(partition) = self.scenario.partitions.get(number).copied() else {
-            return;
-        };
-        self.note(format_args!(
-            "partition {number} {:b} {begins}",
-            partition.side
-        ));
-        if begins {
-            self.network.begin_partition(number, partition.side);
-        } else {
-            self.network.end_partition(number);
-        }
-        if partition.disconnects {
-            self.reconnect();
-        }
-    }
-
-    /// Breaks connections that nothing comes through, and makes those that are missing.
-    fn reconnect(&mut self) {
-        for a in 0..self.nodes.len() {
-            for b in a + 1..self.nodes.len() {
-                if self.network.is_open(a, b) {
-                    let delay_ms = self.dice.below(500);
-                    self.at(self.now_ms + delay_ms, Happening::Connect { a, b });
-                } else if self.network.disconnect(a, b) {
-                    self.told_disconnected(a, b);
-                    self.told_disconnected(b, a);
-                }
-            }
-        }
-    }
-
-    fn told_disconnected(&mut self, node: usize, peer: usize) {
-        let delay_ms = self.dice.below(100);
-        let input = Input::Disconnected(peer_id(peer));
-        self.tell_later(node, delay_ms, input);
-    }
-
-    fn tell_later(&mut self, node: usize, delay_ms: u64, input: Input) {
-        let (life, input) = (self.nodes[node].life, Box::new(input));
-        self.at(
-            self.now_ms + delay_ms,
-            Happening::Tell { node, life, input },
-        );
-    }
-
-    fn connect(&mut self, a: usize, b: usize) {
-        let runs = |node: usize| self.nodes[node].process.is_some();
-        let banned_ms = |node: usize, peer: usize| {
-            let until_ms = self.nodes[node].bans.get(&peer).copied();
-            until_ms.unwrap_or(0)
-        };
-        let until_ms = banned_ms(a, b).max(banned_ms(b, a));
-        if until_ms > self.now_ms {
-            return self.at(until_ms, Happening::Connect { a, b });
-        }
-        if !runs(a) || !runs(b) || !self.network.is_open(a, b) || !self.network.connect(a, b) {
-            return;
-        }
-        self.tell(a, Input::Connected(peer_id(b)));
-        self.tell(b, Input::Connected(peer_id(a)));
-    }
-
-    fn heal(&mut self) {
-        self.note(format_args!("all is healed"));
-        self.network.heal();
-        for node in 0..self.nodes.len() {
-            self.start(node);
-        }
-        self.reconnect();
     }
 
     fn begin_slot(&mut self, slot: u64) {
@@ -507,7 +357,7 @@ impl World {
         };
         match result {
             Ok((accepted, done)) => {
-                self.report.submitted += u64::from(accepted);
+                self.report.counts.submitted += u64::from(accepted);
                 self.settle(id, done);
             }
             Err(end) => self.ended(id, end),
@@ -649,8 +499,14 @@ impl World {
             self.trace(id, trace);
         }
         for input in done.inputs {
-            if let Input::Imported { outcome, .. } = &input {
-                self.note(format_args!("n{id} imports: {outcome:?}"));
+            match &input {
+                Input::Imported { outcome, .. } => {
+                    self.note(format_args!("n{id} imports: {outcome:?}"));
+                }
+                Input::Adopted { is_adopted, .. } => {
+                    self.report.counts.adopted += u64::from(*is_adopted);
+                }
+                _ => {}
             }
             self.tell_later(id, ready_ms - self.now_ms, input);
         }
@@ -671,7 +527,7 @@ impl World {
                     "n{id} head {height} {} reverts {reverted}",
                     hex8(hash)
                 ));
-                self.report.reorganised += u64::from(*reverted > 0);
+                self.report.counts.reorganised += u64::from(*reverted > 0);
                 let process = self.nodes[id].process.as_ref();
                 if let Some(head) = process.map(|process| process.kernel.head().clone()) {
                     let result = self.checks.state(&head);
@@ -691,14 +547,35 @@ impl World {
             Trace::Dropped { id: event, reason } => {
                 self.note(format_args!("n{id} drops {}: {reason}", hex8(event)));
             }
+            Trace::Committed { hash, .. } if is_honest => self.weaken(id, *hash),
             Trace::Committed { .. } | Trace::Log { .. } => {}
+        }
+    }
+
+    /// What a block that a node has would finalize by a weaker rule.
+    fn weaken(&mut self, id: usize, hash: Hash) {
+        let Some(process) = &self.nodes[id].process else {
+            return;
+        };
+        let (chain, head) = (process.kernel.chain(), process.kernel.head());
+        let result = match chain.endpoint_by_name(head, VOTE) {
+            Ok(Some(vote)) => {
+                let store = process.store.clone();
+                let committed = self.weakened.committed(id, &*store, hash, vote.index);
+                committed.map_err(End::from)
+            }
+            Ok(None) => Ok(()),
+            Err(error) => Err(error.into()),
+        };
+        if let Err(end) = result {
+            self.ended(id, end);
         }
     }
 
     fn emit(&mut self, id: usize, emission: Emission) {
         match emission {
             Emission::Block(block) => {
-                self.report.blocks += 1;
+                self.report.counts.blocks += 1;
                 let header = &block.header;
                 let (height, slot, hash) = (header.height, header.slot, header.hash());
                 self.note(format_args!(
@@ -707,17 +584,14 @@ impl World {
                 ));
                 self.checks.block(&block);
                 self.nodes[id].built.insert(hash);
-                match (self.nodes[id].byzantine, self.nodes[id].validator) {
-                    (None, Some(validator)) => {
-                        let result = self.checks.sealed(validator, &block);
-                        self.check(result);
-                    }
-                    (Some(Byzantine::Withholding), _) => {
-                        let slots = self.dice.between(1, 4);
-                        let at_ms = self.now_ms + slots * self.scenario.slot_ms;
-                        return self.at(at_ms, Happening::Show { node: id, block });
-                    }
-                    _ => {}
+                if let Some(what) = self.checks.sealed(&block) {
+                    self.report.counts.equivocations += 1;
+                    self.signed_twice(id, what);
+                }
+                if self.nodes[id].byzantine == Some(Byzantine::Withholding) {
+                    let slots = self.dice.between(1, 4);
+                    let at_ms = self.now_ms + slots * self.scenario.slot_ms;
+                    return self.at(at_ms, Happening::Show { node: id, block });
                 }
                 self.broadcast(id, Topic::Block, block.encode().into());
             }
@@ -726,171 +600,24 @@ impl World {
         }
     }
 
+    /// A node signed what may not be together with what was signed with its key before.
+    fn signed_twice(&mut self, id: usize, what: String) {
+        let node = &self.nodes[id];
+        if let (None, Some(validator)) = (node.byzantine, node.validator) {
+            self.check(Err(Violation::DoubleSign { validator, what }));
+        }
+    }
+
     fn emit_events(&mut self, id: usize, endpoint: u8, events: Vec<Event>) {
-        if let (None, Some(validator)) = (self.nodes[id].byzantine, self.nodes[id].validator) {
+        if let Some(validator) = self.nodes[id].validator {
             let key = self.chain.validator(validator);
             for event in &events {
-                let result = self.checks.voted(validator, &key, event);
-                self.check(result);
+                if let Some(what) = self.checks.voted(&key, event) {
+                    self.report.counts.double_votes += 1;
+                    self.signed_twice(id, what);
+                }
             }
         }
         self.broadcast(id, Topic::Events(endpoint), events.encode().into());
-    }
-
-    fn broadcast(&mut self, id: usize, topic: Topic, bytes: Arc<[u8]>) {
-        self.nodes[id].seen.insert(Packet::gossip_id(topic, &bytes));
-        self.forward(id, id, topic, &bytes);
-    }
-
-    fn forward(&mut self, id: usize, except: usize, topic: Topic, bytes: &Arc<[u8]>) {
-        for to in (0..self.nodes.len()).filter(|to| *to != id && *to != except) {
-            self.send(id, to, Packet::Gossip(topic, bytes.clone()));
-        }
-    }
-
-    fn send(&mut self, from: usize, to: usize, packet: Packet) {
-        if to >= self.nodes.len() || !self.network.is_connected(from, to) {
-            return;
-        }
-        self.report.messages += 1;
-        for delay_ms in self.network.arrivals(from, to) {
-            let packet = packet.clone();
-            self.at(
-                self.now_ms + delay_ms,
-                Happening::Deliver { from, to, packet },
-            );
-        }
-    }
-
-    fn deliver(&mut self, from: usize, to: usize, packet: Packet) {
-        let is_through = self.network.is_connected(from, to) && self.network.is_open(from, to);
-        if !is_through || self.nodes[to].process.is_none() {
-            return;
-        }
-        let peer = peer_id(from);
-        match packet {
-            Packet::Gossip(topic, bytes) => self.deliver_gossip(from, to, topic, bytes),
-            Packet::Request(request, life, bytes) => {
-                if self.nodes[to].byzantine == Some(Byzantine::Withholding) {
-                    return;
-                }
-                let Ok(question) = Request::from_bytes(&bytes) else {
-                    let offence = Offence::Malformed;
-                    return self.tell(to, Input::Offence { peer, offence });
-                };
-                let inbound = InboundId(self.number(to));
-                self.nodes[to]
-                    .inbound
-                    .insert(inbound, (from, request, life));
-                let request = question;
-                self.tell(
-                    to,
-                    Input::Asked {
-                        peer,
-                        inbound,
-                        request,
-                    },
-                );
-            }
-            Packet::Response(id, life, bytes) if life == self.nodes[to].life => {
-                let input = match Response::from_bytes(&bytes) {
-                    Ok(response) => Input::Response { id, response },
-                    Err(_) => Input::RequestFailed {
-                        id,
-                        failure: RequestFailure::Malformed,
-                    },
-                };
-                self.tell(to, input);
-            }
-            Packet::Response(..) => {}
-        }
-    }
-
-    fn deliver_gossip(&mut self, from: usize, to: usize, topic: Topic, bytes: Arc<[u8]>) {
-        if !self.nodes[to].seen.insert(Packet::gossip_id(topic, &bytes)) {
-            return;
-        }
-        let peer = peer_id(from);
-        let content = match topic {
-            Topic::Block => jar_kernel::decode_block(&bytes)
-                .ok()
-                .map(|block| Gossip::Block(Arc::new(block))),
-            Topic::Events(endpoint) => jar_cap::decode_canonical::<Vec<Event>>(&bytes)
-                .ok()
-                .map(|events| Gossip::Events { endpoint, events }),
-        };
-        let Some(content) = content else {
-            let offence = Offence::Malformed;
-            return self.tell(to, Input::Offence { peer, offence });
-        };
-        let message = MessageId(self.number(to));
-        self.nodes[to]
-            .messages
-            .insert(message, (from, topic, bytes));
-        self.tell(
-            to,
-            Input::Gossip {
-                peer,
-                message,
-                content,
-            },
-        );
-    }
-
-    fn number(&mut self, node: usize) -> u64 {
-        self.nodes[node].last_number += 1;
-        self.nodes[node].last_number
-    }
-
-    fn verdict(&mut self, id: usize, message: MessageId, verdict: Verdict) {
-        let Some((from, topic, bytes)) = self.nodes[id].messages.remove(&message) else {
-            return;
-        };
-        match verdict {
-            Verdict::Accept => self.forward(id, from, topic, &bytes),
-            Verdict::Reject => self.note(format_args!("n{id} rejects {topic:?} of n{from}")),
-            Verdict::Ignore => {}
-        }
-    }
-
-    fn serve(&mut self, id: usize, inbound: InboundId, request: &Request) {
-        let Some(process) = &self.nodes[id].process else {
-            return;
-        };
-        let status = process.driver.status();
-        match serve::answer(&*process.store, status, request) {
-            Ok(response) => self.answer(id, inbound, &response),
-            Err(error) => self.ended(id, error.into()),
-        }
-    }
-
-    fn answer(&mut self, id: usize, inbound: InboundId, response: &Response) {
-        if let Some((to, request, life)) = self.nodes[id].inbound.remove(&inbound) {
-            let mut bytes = response.encode();
-            if self.nodes[id].byzantine == Some(Byzantine::Garbage) {
-                self.spoil(&mut bytes);
-            }
-            self.send(id, to, Packet::Response(request, life, bytes.into()));
-        }
-    }
-
-    fn ban(&mut self, id: usize, peer: usize, for_ms: u64, offence: Offence) {
-        self.note(format_args!("n{id} bans n{peer} for {offence:?}"));
-        self.report.bans += 1;
-        let is_honest = |node: usize| self.nodes.get(node).is_some_and(|n| n.byzantine.is_none());
-        if is_honest(id) && is_honest(peer) {
-            let banned = Violation::Ban {
-                node: id,
-                peer,
-                offence: format!("{offence:?}"),
-            };
-            self.check(Err(banned));
-        }
-        let until_ms = self.now_ms + for_ms;
-        self.nodes[id].bans.insert(peer, until_ms);
-        if self.network.disconnect(id, peer) {
-            self.told_disconnected(peer, id);
-        }
-        self.at(until_ms, Happening::Connect { a: id, b: peer });
     }
 }
