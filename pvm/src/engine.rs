@@ -58,8 +58,13 @@ pub trait Machine: Send {
     /// φ0..φ12.
     fn regs(&self) -> &[u64; REGISTERS];
 
+    /// φ0..φ12, to change.
+    fn regs_mut(&mut self) -> &mut [u64; REGISTERS];
+
     /// Sets φ`index`. Panics if `index` is over 12.
-    fn set_reg(&mut self, index: usize, value: u64);
+    fn set_reg(&mut self, index: usize, value: u64) {
+        self.regs_mut()[index] = value;
+    }
 
     /// The address of the current instruction.
     fn pc(&self) -> u32;

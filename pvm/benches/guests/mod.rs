@@ -121,8 +121,8 @@ impl Guest {
             match machine.run().expect("constants are in memory") {
                 Exit::Halt => return machine.regs()[A0],
                 Exit::HostCall(1) => {
-                    let value = machine.regs()[A0];
-                    machine.set_reg(A0, host(value));
+                    let value = &mut machine.regs_mut()[A0];
+                    *value = host(*value);
                 }
                 other => panic!("{}: {other:?} at {}", self.name, machine.pc()),
             }

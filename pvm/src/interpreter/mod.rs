@@ -151,9 +151,11 @@ impl Machine for InterpreterMachine {
         architectural(&self.core.regs)
     }
 
-    fn set_reg(&mut self, index: usize, value: u64) {
-        assert!(index < REGISTERS, "no register {index}");
-        self.core.regs[index] = value;
+    fn regs_mut(&mut self) -> &mut [u64; REGISTERS] {
+        match self.core.regs.first_chunk_mut() {
+            Some(regs) => regs,
+            None => unreachable!("the register file holds all registers"),
+        }
     }
 
     fn pc(&self) -> u32 {

@@ -419,13 +419,6 @@ impl Assembler {
         }
     }
 
-    /// `[base + offset] := from`, in host memory.
-    #[inline(always)]
-    pub fn store_host(&mut self, base: Reg, offset: i32, from: Reg) {
-        let head = rex(W64, from, 0, base) | 0x89 << 8;
-        self.with_base(head, 2, from, base, offset);
-    }
-
     /// `to := [base + offset]`, from host memory.
     #[inline(always)]
     pub fn load_host(&mut self, to: Reg, base: Reg, offset: i32) {
@@ -515,6 +508,35 @@ impl Assembler {
         let opcode = if len == 1 { 0xc6 } else { 0xc7 };
         self.guest(len == 2, rex(width, 0, 0, 0), opcode, 1, 0, at);
         self.put(value as u32 as u64, len.min(4));
+    }
+
+    /// `to := [GS + offset]`, from host memory around the window.
+    pub fn load_segment(&mut self, to: Reg, offset: i32) {
+        self.segment(0x8b, to, offset);
+    }
+
+    /// `[GS + offset] := from`, in host memory around the window.
+    pub fn store_segment(&mut self, offset: i32, from: Reg) {
+        self.segment(0x89, from, offset);
+    }
+
+    fn segment(&mut self, opcode: u64, reg: Reg, offset: i32) {
+        let modrm = u64::from((reg & 7) << 3 | 4) | 0x25 << 8;
+        let head = rex(W64, reg, 0, 0) | opcode << 8 | modrm << 16;
+        self.put(0x65 | head << 8, 5);
+        self.put(offset as u32 as u64, 4);
+    }
+
+    /// Vector register `to` := `from`.
+    pub fn park(&mut self, to: Reg, from: Reg) {
+        self.put(0x66, 1);
+        self.escaped(W64, 0x6e, to, from);
+    }
+
+    /// `to` := vector register `from`.
+    pub fn unpark(&mut self, to: Reg, from: Reg) {
+        self.put(0x66, 1);
+        self.escaped(W64, 0x7e, from, to);
     }
 
     #[inline(always)]

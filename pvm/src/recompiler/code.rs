@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, OnceLock};
 
+use super::codes::Known;
 use super::machine::RecompiledMachine;
-use super::routines::Context;
-use super::signal::Guest;
+use super::routines::{CONTEXT_LEN, Context, EXIT_FAULT, Left};
 use super::translate::{STUB_LEN, Translation};
 use super::window::WindowMemory;
 use crate::engine::{Code, Machine};
@@ -15,6 +15,8 @@ use crate::program::Program;
 
 /// A program as machine code: for each code byte at most some hundred bytes.
 pub struct RecompiledCode {
+    /// Goes before the code does.
+    _known: Known,
     pub(super) program: Arc<Program>,
     model: GasModel,
     pub(super) translation: Translation,
@@ -30,7 +32,11 @@ impl RecompiledCode {
         gs_instructions: bool,
         translation: Translation,
     ) -> Self {
+        let (start, routines) = (translation.executable.start(), &translation.routines);
+        let end = start + u64::from(translation.executable.len());
+        let exit = start + u64::from(routines.cold[EXIT_FAULT as usize]);
         RecompiledCode {
+            _known: Known::new(start, end, exit),
             program,
             model,
             translation,
@@ -91,52 +97,68 @@ impl RecompiledCode {
     }
 
     pub(super) fn guest(&self, memory: &WindowMemory) -> Guest {
-        let executable = &self.translation.executable;
-        let start = executable.start();
-        let fault = self.translation.routines.cold[super::routines::EXIT_FAULT as usize];
+        let (start, routines) = (
+            self.translation.executable.start(),
+            &self.translation.routines,
+        );
         Guest {
-            code: (start, start + u64::from(executable.len())),
-            window: (memory.start(), memory.start() + WindowMemory::len()),
-            exit: start + u64::from(fault),
+            window: memory.start(),
+            enter: start + u64::from(routines.enter),
+            resume: start + u64::from(routines.resume),
         }
     }
 
-    /// Runs the guest from `context.site`. `again`: this machine has run before.
+    /// Runs `guest`, one of this code's, from its context's `site`.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn enter(&self, guest: &Guest) -> Left {
+        super::sys::use_gs_base(guest.window, self.gs_instructions);
+        // SAFETY: `guest` is of this code, which `self` keeps.
+        unsafe { guest.call(guest.enter) }
+    }
+
+    /// As [`Self::enter`], in short where this thread ran the same machine last.
     #[inline(always)]
-    pub(super) fn run(&self, context: &mut Context, guest: &Guest, again: bool) -> u32 {
-        let (window, routines) = (guest.window.0, &self.translation.routines);
-        let enter = if again && super::sys::gs_base() == window {
-            routines.resume
-        } else {
-            super::sys::use_gs_base(window, self.gs_instructions);
-            routines.enter
-        };
-        let enter = guest.code.0 + u64::from(enter);
-        super::signal::inside(guest, || {
-            let exit: u32;
-            // SAFETY: the routine stands at this address of executable code that `self`
-            // keeps alive; it restores rsp, rbp and rbx, and everything else is given up
-            // below. Translated code touches the context, its stack frame and, through
-            // GS, the window; GS is set by `enter`, or has been since this thread's last run,
-            // for nothing else in a Linux process of 64 bits uses it. What it isn't allowed
-            // there ends in the signal handler, which knows this guest. `context.site` is an
-            // address that `entry` or an exit of this code gave.
-            unsafe {
-                std::arch::asm!(
-                    "call {enter}",
-                    enter = in(reg) enter,
-                    inout("rdi") &raw mut *context => _,
-                    inout("rsi") window => _,
-                    lateout("rax") exit,
-                    out("r12") _,
-                    out("r13") _,
-                    out("r14") _,
-                    out("r15") _,
-                    clobber_abi("sysv64"),
-                );
-            }
-            exit
-        })
+    pub(super) fn resume(&self, guest: &Guest) -> Left {
+        if super::sys::gs_base() != guest.window {
+            return self.enter(guest);
+        }
+        // SAFETY: as above.
+        unsafe { guest.call(guest.resume) }
+    }
+}
+
+/// A window and the ways into code that runs in it.
+pub(super) struct Guest {
+    /// The host address of guest address 0.
+    window: u64,
+    /// The routines of these names.
+    enter: u64,
+    resume: u64,
+}
+
+impl Guest {
+    /// What a run takes its registers from and leaves them in.
+    #[inline(always)]
+    pub fn context(&self) -> *mut Context {
+        (self.window as usize - CONTEXT_LEN) as *mut Context
+    }
+
+    /// # Safety
+    ///
+    /// `routine` is one of `self`, of code that is still there; GS is set, or it is `enter`.
+    #[inline(always)]
+    unsafe fn call(&self, routine: u64) -> Left {
+        // SAFETY: a routine with this signature stands there. It keeps the registers that a
+        // caller counts on. Translated code touches its stack frame and, through GS, the
+        // context and the window; GS is set by `enter`, or has been since this thread's last
+        // run, for nothing else in a Linux process of 64 bits uses it. What it isn't allowed
+        // there ends in the signal handler. The context's `site` is an address that `entry`
+        // or an exit of this code gave.
+        unsafe {
+            let routine: unsafe extern "sysv64" fn(u64) -> Left = std::mem::transmute(routine);
+            routine(self.window)
+        }
     }
 }
 

@@ -35,7 +35,7 @@ pub struct Made {
     pub data: Range<usize>,
 }
 
-const EXITS: [(u32, &str); 5] = [
+const EXITS: [(u64, &str); 5] = [
     (EXIT_OUT_OF_GAS, "out_of_gas"),
     (EXIT_PANIC, "panic"),
     (EXIT_OFF_TABLE, "off_table"),

@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use jar_isa::{Instruction, Opcode};
 
-use super::code::RecompiledCode;
+use super::code::{Guest, RecompiledCode};
 use super::routines::{
-    Context, EXIT_CALL, EXIT_FAULT, EXIT_LONE_TRAP, EXIT_OFF_TABLE, EXIT_OUT_OF_GAS,
+    Context, EXIT_CALL, EXIT_FAULT, EXIT_LONE_TRAP, EXIT_OFF_TABLE, EXIT_OUT_OF_GAS, Left,
 };
-use super::signal::Guest;
 use super::window::{Trouble, Verdict, WindowMemory, refused};
 use crate::engine::{Exit, Machine};
 use crate::error::{AccessError, MemoryError, PageError};
@@ -24,7 +23,7 @@ pub(super) struct RecompiledMachine {
 }
 
 enum Core {
-    Native(Box<Native>),
+    Native(Native),
     Interpreted(Box<InterpreterMachine>),
 }
 
@@ -38,10 +37,9 @@ enum Position {
 }
 
 struct Native {
-    context: Context,
     guest: Guest,
     position: Position,
-    memory: WindowMemory,
+    memory: Box<WindowMemory>,
 }
 
 /// How a native run ended.
@@ -52,26 +50,28 @@ enum Stop {
 
 impl RecompiledMachine {
     pub fn new(code: Arc<RecompiledCode>, memory: WindowMemory) -> Self {
-        let native = Native {
-            context: Context::default(),
+        let mut native = Native {
             guest: code.guest(&memory),
             position: Position::At {
                 pc: 0,
                 charged: false,
             },
-            memory,
+            memory: Box::new(memory),
         };
+        // Whatever machine had the window before.
+        *native.context_mut() = Context::default();
         RecompiledMachine {
             code,
-            core: Core::Native(Box::new(native)),
+            core: Core::Native(native),
         }
     }
 
     /// All exits but host calls.
     #[cold]
-    fn stopped(&mut self, exit: u32) -> Result<Exit, PageError> {
+    #[inline(never)]
+    fn stopped(&mut self, left: Left) -> Result<Exit, PageError> {
         let stop = match &mut self.core {
-            Core::Native(native) => native.leave(&self.code, exit),
+            Core::Native(native) => native.leave(&self.code, left),
             Core::Interpreted(machine) => return machine.run(),
         };
         match stop {
@@ -79,6 +79,23 @@ impl RecompiledMachine {
             Stop::Trouble(Trouble::Source(error)) => Err(error),
             Stop::Trouble(Trouble::Exhausted) => self.interpret().run(),
         }
+    }
+
+    /// Runs from an instruction.
+    #[cold]
+    #[inline(never)]
+    fn run_anew(&mut self) -> Result<Exit, PageError> {
+        let native = match &mut self.core {
+            Core::Native(native) => native,
+            Core::Interpreted(machine) => return machine.run(),
+        };
+        if let Position::At { pc, charged } = native.position
+            && let Some(exit) = native.start(&self.code, pc, charged)
+        {
+            return Ok(exit);
+        }
+        let left = self.code.enter(&native.guest);
+        self.stopped(left)
     }
 
     /// Goes on in the interpreter.
@@ -95,10 +112,24 @@ impl RecompiledMachine {
 }
 
 impl Native {
+    #[inline(always)]
+    fn context(&self) -> &Context {
+        // SAFETY: it lies in the page before the window of `memory`, which is always readable
+        // and writable and holds nothing else; any bytes are a context. It changes only while
+        // `self` is borrowed mutably, which includes every run of the guest.
+        unsafe { &*self.guest.context() }
+    }
+
+    #[inline(always)]
+    fn context_mut(&mut self) -> &mut Context {
+        // SAFETY: as for `context`; `self` is borrowed mutably.
+        unsafe { &mut *self.guest.context() }
+    }
+
     fn pc(&self, code: &RecompiledCode) -> u32 {
         match self.position {
             Position::At { pc, .. } => pc,
-            Position::Called => code.pc_around(self.context.site - 1).unwrap_or(0),
+            Position::Called => code.pc_around(self.context().site - 1).unwrap_or(0),
         }
     }
 
@@ -110,10 +141,10 @@ impl Native {
     ) -> InterpreterMachine {
         let memory = self.memory.map().clone();
         let mut machine = interpreter.interpreter_machine(memory);
-        for (index, value) in self.context.regs.iter().enumerate() {
+        for (index, value) in self.context().regs.iter().enumerate() {
             machine.set_reg(index, *value);
         }
-        machine.set_gas(self.context.gas);
+        machine.set_gas(self.context().gas);
         match self.position {
             Position::At { pc, charged } => machine.set_pc(pc, charged),
             Position::Called => machine.set_behind_call(self.pc(code)),
@@ -129,38 +160,40 @@ impl Native {
     fn start(&mut self, code: &RecompiledCode, pc: u32, charged: bool) -> Option<Exit> {
         if !charged {
             let cost = code.cost_around(pc).unwrap_or(code.lone_trap_cost());
-            let Some(left) = self.context.gas.checked_sub(u64::from(cost)) else {
+            let Some(left) = self.context().gas.checked_sub(u64::from(cost)) else {
                 return Some(Exit::OutOfGas);
             };
-            self.context.gas = left;
+            self.context_mut().gas = left;
             self.position = Position::At { pc, charged: true };
         }
         if code.program.opcode_at(i64::from(pc)) == Opcode::Trap {
             return Some(Exit::Panic);
         }
         match code.entry(pc) {
-            Some(entry) => self.context.site = entry,
+            Some(entry) => self.context_mut().site = entry,
             None => return Some(Exit::Panic),
         }
         None
     }
 
     /// What `exit` comes to; runs on after faults that were none.
-    fn leave(&mut self, code: &RecompiledCode, mut exit: u32) -> Stop {
+    fn leave(&mut self, code: &RecompiledCode, mut left: Left) -> Stop {
         loop {
+            let Left { exit, value } = left;
             let back = if exit == EXIT_FAULT { 0 } else { 1 };
-            let pc = code.pc_around(self.context.site - back).unwrap_or(0);
+            let pc = code.pc_around(self.context().site - back).unwrap_or(0);
             self.position = Position::At { pc, charged: true };
             match exit {
                 EXIT_CALL => {
                     self.position = Position::Called;
-                    return Stop::Exit(Exit::HostCall(self.context.value));
+                    return Stop::Exit(Exit::HostCall(value));
                 }
                 EXIT_FAULT => match self.fault(code, pc) {
                     Ok(Verdict::Granted) => {
                         // From the instruction's start: its address is formed again.
-                        self.context.site = code.entry(pc).unwrap_or(self.context.site);
-                        exit = code.run(&mut self.context, &self.guest, true);
+                        let site = self.context().site;
+                        self.context_mut().site = code.entry(pc).unwrap_or(site);
+                        left = code.enter(&self.guest);
                     }
                     Ok(Verdict::Panic) => return Stop::Exit(Exit::Panic),
                     Ok(Verdict::PageFault(page)) => return Stop::Exit(Exit::PageFault(page)),
@@ -168,7 +201,8 @@ impl Native {
                 },
                 EXIT_OUT_OF_GAS => {
                     let cost = code.cost_around(pc).unwrap_or(0);
-                    self.context.gas = self.context.gas.wrapping_add(u64::from(cost));
+                    let context = self.context_mut();
+                    context.gas = context.gas.wrapping_add(u64::from(cost));
                     self.position = Position::At { pc, charged: false };
                     return Stop::Exit(Exit::OutOfGas);
                 }
@@ -176,7 +210,7 @@ impl Native {
                     self.position = Position::At { pc, charged: false };
                     return Stop::Exit(self.start(code, pc, false).unwrap_or(Exit::Panic));
                 }
-                EXIT_OFF_TABLE if self.context.value == HALT_VALUE => {
+                EXIT_OFF_TABLE if value == HALT_VALUE => {
                     return Stop::Exit(Exit::Halt);
                 }
                 _ => return Stop::Exit(Exit::Panic),
@@ -187,13 +221,24 @@ impl Native {
     /// Judges the access of the instruction at `pc`.
     fn fault(&mut self, code: &RecompiledCode, pc: u32) -> Result<Verdict, Trouble> {
         let instruction = code.program.instruction_at(pc);
-        let touched = accessed(&instruction, &self.context.regs);
+        let touched = accessed(&instruction, &self.context().regs);
         let Some((address, len, access)) = touched else {
             let error = format!("{} at {pc} touched memory", instruction.opcode);
             return Err(PageError::new(error).into());
         };
         self.memory.judge(address, len, access)
     }
+}
+
+/// Cold, so that the way to a native machine's registers runs straight on.
+#[cold]
+fn interpreted_regs(machine: &InterpreterMachine) -> &[u64; REGISTERS] {
+    machine.regs()
+}
+
+#[cold]
+fn interpreted_regs_mut(machine: &mut InterpreterMachine) -> &mut [u64; REGISTERS] {
+    machine.regs_mut()
 }
 
 /// The halt address as [`EXIT_OFF_TABLE`] gives it.
@@ -231,15 +276,15 @@ fn accessed(instruction: &Instruction, regs: &[u64; REGISTERS]) -> Option<(u32, 
 impl Machine for RecompiledMachine {
     fn regs(&self) -> &[u64; REGISTERS] {
         match &self.core {
-            Core::Native(native) => &native.context.regs,
-            Core::Interpreted(machine) => machine.regs(),
+            Core::Native(native) => &native.context().regs,
+            Core::Interpreted(machine) => interpreted_regs(machine),
         }
     }
 
-    fn set_reg(&mut self, index: usize, value: u64) {
+    fn regs_mut(&mut self) -> &mut [u64; REGISTERS] {
         match &mut self.core {
-            Core::Native(native) => native.context.regs[index] = value,
-            Core::Interpreted(machine) => machine.set_reg(index, value),
+            Core::Native(native) => &mut native.context_mut().regs,
+            Core::Interpreted(machine) => interpreted_regs_mut(machine),
         }
     }
 
@@ -259,38 +304,30 @@ impl Machine for RecompiledMachine {
 
     fn gas(&self) -> u64 {
         match &self.core {
-            Core::Native(native) => native.context.gas,
+            Core::Native(native) => native.context().gas,
             Core::Interpreted(machine) => machine.gas(),
         }
     }
 
     fn set_gas(&mut self, gas: u64) {
         match &mut self.core {
-            Core::Native(native) => native.context.gas = gas,
+            Core::Native(native) => native.context_mut().gas = gas,
             Core::Interpreted(machine) => machine.set_gas(gas),
         }
     }
 
     fn run(&mut self) -> Result<Exit, PageError> {
-        let native = match &mut self.core {
-            Core::Native(native) => native,
-            Core::Interpreted(machine) => return machine.run(),
-        };
-        let again = match native.position {
-            Position::Called => true,
-            Position::At { pc, charged } => {
-                if let Some(exit) = native.start(&self.code, pc, charged) {
-                    return Ok(exit);
-                }
-                false
-            }
-        };
-        let exit = self.code.run(&mut native.context, &native.guest, again);
-        if exit == EXIT_CALL {
-            native.position = Position::Called;
-            return Ok(Exit::HostCall(native.context.value));
+        // What happens most, with as little as possible around it.
+        if let Core::Native(native) = &self.core
+            && matches!(native.position, Position::Called)
+        {
+            let left = self.code.resume(&native.guest);
+            return match left.exit {
+                EXIT_CALL => Ok(Exit::HostCall(left.value)),
+                _ => self.stopped(left),
+            };
         }
-        self.stopped(exit)
+        self.run_anew()
     }
 
     fn check(&self, addr: u32, len: u32, access: Access) -> Result<(), AccessError> {

@@ -7,6 +7,7 @@
 mod assembler;
 mod buffer;
 mod code;
+mod codes;
 #[cfg(feature = "inspect")]
 mod listing;
 mod machine;

@@ -24,6 +24,9 @@ const PAGES: usize = 1 << 20;
 /// Longer than the longest access, so that none leaves the mapping.
 const GUARD_LEN: usize = 16 * PAGE_LEN;
 pub(super) const WINDOW_LEN: usize = (1 << 32) + GUARD_LEN;
+/// A page before the window, always readable and writable: its end holds the machine's
+/// [`super::routines::Context`].
+const HEAD_LEN: usize = PAGE_LEN;
 
 /// Windows kept for reuse.
 const POOL_MAX: usize = 64;
@@ -147,7 +150,7 @@ impl Window {
         drop(pool);
         match window.kept.is_empty() {
             true => {
-                window.mapping.close()?;
+                window.mapping.close(HEAD_LEN)?;
                 window.opened.clear();
             }
             false => window.reset()?,
@@ -156,8 +159,10 @@ impl Window {
     }
 
     fn new() -> Option<Window> {
+        let mut mapping = Mapping::reserved(HEAD_LEN + WINDOW_LEN)?;
+        mapping.protect(0, HEAD_LEN, Protection::ReadWrite)?;
         Some(Window {
-            mapping: Mapping::reserved(WINDOW_LEN)?,
+            mapping,
             states: vec![PageState::Untouched as u8; PAGES],
             touched: Vec::new(),
             backed: Vec::new(),
@@ -190,7 +195,7 @@ impl Window {
 
     /// Back to nothing but address space.
     fn reset(&mut self) -> Option<()> {
-        self.mapping.reset()?;
+        self.mapping.reset(HEAD_LEN)?;
         for page in self.touched.drain(..).chain(self.backed.drain(..)) {
             self.states[page as usize] = PageState::Untouched as u8;
         }
@@ -339,7 +344,7 @@ impl Window {
                 found.extend(pages.clone());
                 continue;
             }
-            let first = self.mapping.start() as u64 / PAGE_LEN as u64 + u64::from(pages.start);
+            let first = self.start() / PAGE_LEN as u64 + u64::from(pages.start);
             resident(first, pages.len(), |index| found.push(pages.start + index))?;
         }
         Some(found)
@@ -347,7 +352,7 @@ impl Window {
 
     /// Those of `pages` that may have memory.
     pub fn with_memory(&self, pages: Range<u32>) -> Vec<u32> {
-        let first = self.mapping.start() as u64 / PAGE_LEN as u64 + u64::from(pages.start);
+        let first = self.start() / PAGE_LEN as u64 + u64::from(pages.start);
         let mut found = Vec::new();
         let told = resident(first, pages.len(), |index| found.push(pages.start + index));
         match told {
@@ -358,7 +363,7 @@ impl Window {
 
     fn set_protection(&mut self, pages: Range<u32>, protection: Protection) -> Option<()> {
         self.changes += 1;
-        let start = pages.start as usize * PAGE_LEN;
+        let start = HEAD_LEN + pages.start as usize * PAGE_LEN;
         self.mapping
             .protect(start, pages.len() * PAGE_LEN, protection)
     }
@@ -452,23 +457,31 @@ impl Window {
 
     /// The host address of guest address 0.
     pub fn start(&self) -> u64 {
-        self.mapping.start() as u64
+        self.place(0) as u64
+    }
+
+    fn place(&self, page: u32) -> *mut u8 {
+        assert!((page as usize) < PAGES);
+        // SAFETY: the page lies in the mapping.
+        unsafe {
+            self.mapping
+                .start()
+                .add(HEAD_LEN + page as usize * PAGE_LEN)
+        }
     }
 
     /// The page's bytes. It must be readable.
     pub fn bytes(&self, page: u32) -> &[u8; PAGE_LEN] {
-        assert!((page as usize) < PAGES);
         // SAFETY: the page lies in the mapping and is readable, as the caller knows
         // from its state; it changes only while `self` is borrowed mutably, which
         // includes every run of the guest.
-        unsafe { &*self.mapping.start().add(page as usize * PAGE_LEN).cast() }
+        unsafe { &*self.place(page).cast() }
     }
 
     /// The page's bytes. It must be writable.
     pub fn bytes_mut(&mut self, page: u32) -> &mut [u8; PAGE_LEN] {
-        assert!((page as usize) < PAGES);
         // SAFETY: as for `bytes`, and writable; `self` is borrowed mutably.
-        unsafe { &mut *self.mapping.start().add(page as usize * PAGE_LEN).cast() }
+        unsafe { &mut *self.place(page).cast() }
     }
 }
 

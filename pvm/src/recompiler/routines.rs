@@ -1,9 +1,10 @@
 //! The way into machine code and out of it, and the register assignment.
 //!
 //! The routines stand at the start of each program's code, so that every exit
-//! is a near jump. Inside a guest the stack holds, from the top: the address of
-//! the [`Context`], rbp and rbx, the return address. The caller keeps the other registers, all
-//! of which a run changes.
+//! is a near jump. The [`Context`] lies right below the window, where GS leads without a
+//! register. Inside a guest the stack holds the return address, and the first vector registers,
+//! which guests don't use, hold what the caller needs back: with them, the way in and out has a
+//! quarter fewer accesses to memory, of which the processor does but two a cycle.
 
 use std::mem::offset_of;
 
@@ -24,36 +25,44 @@ pub(super) const GAS: Reg = RAX;
 pub(super) const SCRATCH: Reg = RCX;
 
 /// What machine code and the engine hand each other.
-#[repr(C)]
+#[repr(C, align(64))]
 #[derive(Default)]
 pub(super) struct Context {
     pub regs: [u64; REGISTERS],
     pub gas: u64,
-    /// What the exit says: a host call's number, or half a jump's address.
-    pub value: u64,
     /// On entry, where to go on. On exit, the native address the exit names:
     /// behind the instruction, or of it for [`EXIT_FAULT`].
     pub site: u64,
 }
 
+/// How a guest was left, as `enter` returns it in rax and rdx.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(super) struct Left {
+    /// One of the exits below.
+    pub exit: u64,
+    /// A host call's number, or half a jump's address.
+    pub value: u64,
+}
+
 /// Less gas than the block costs; the cost has been subtracted, wrapping.
-pub(super) const EXIT_OUT_OF_GAS: u32 = 0;
+pub(super) const EXIT_OUT_OF_GAS: u64 = 0;
 /// A trap or a jump to no block start.
-pub(super) const EXIT_PANIC: u32 = 1;
+pub(super) const EXIT_PANIC: u64 = 1;
 /// A dynamic jump outside of the table; `value` is (address − 2) rotated right by 1, in 32 bits.
-pub(super) const EXIT_OFF_TABLE: u32 = 2;
+pub(super) const EXIT_OFF_TABLE: u64 = 2;
 /// A block of one trap, not charged.
-pub(super) const EXIT_LONE_TRAP: u32 = 3;
+pub(super) const EXIT_LONE_TRAP: u64 = 3;
 /// The processor refused an access to the window.
-pub(super) const EXIT_FAULT: u32 = 4;
+pub(super) const EXIT_FAULT: u64 = 4;
 const COLD_EXITS: usize = 5;
 /// A host call of number `value`; `site` is behind it.
-pub(super) const EXIT_CALL: u32 = 5;
+pub(super) const EXIT_CALL: u64 = 5;
 
 /// Offsets of the routines in the code.
 #[derive(Clone, Copy)]
 pub(super) struct Routines {
-    /// With the context in rdi and the window in rsi: call this; the exit comes back in eax.
+    /// Call this with the window in rdi; it returns a [`Left`].
     pub enter: u32,
     /// With `site` in rcx: jump here. `value` is the 4 bytes before it, sign-extended, or φ11.
     pub call: u32,
@@ -71,11 +80,15 @@ pub(super) struct Routines {
     pub table: u32,
 }
 
-/// What the caller can't give away.
-const KEPT: [Reg; 2] = [RBP, RBX];
+/// What the caller needs back, in vector registers by number.
+const KEPT: [Reg; 6] = [RBP, RBX, R12, R13, R14, R15];
 
+/// How far the context lies below the window.
+pub(super) const CONTEXT_LEN: usize = size_of::<Context>();
+
+/// A field of the context, from GS.
 fn field(offset: usize) -> i32 {
-    offset as i32
+    offset as i32 - CONTEXT_LEN as i32
 }
 
 fn register_field(index: usize) -> i32 {
@@ -101,9 +114,10 @@ impl Routines {
         emit_host_call(asm, true);
         let common = asm.offset();
         emit_save(asm);
-        pop_into(asm, offset_of!(Context, value));
         asm.pop(RAX);
-        pop_into(asm, offset_of!(Context, site));
+        asm.pop(RDX);
+        asm.store_segment(field(offset_of!(Context, site)), RDX);
+        asm.mov(RDX, SCRATCH);
         emit_leave(asm);
         let cold = std::array::from_fn(|reason| {
             let at = asm.offset();
@@ -127,29 +141,21 @@ impl Routines {
 }
 
 fn emit_enter(asm: &mut Assembler, gs_instructions: bool) {
-    for reg in KEPT {
-        asm.push(reg);
+    for (place, reg) in (0..).zip(KEPT) {
+        asm.park(place, reg);
     }
-    asm.push(RDI);
     if gs_instructions {
         // Reading is cheap, writing isn't, and the same window comes again and again.
         asm.read_gs_base(SCRATCH);
-        asm.alu(W64, Alu::Cmp, SCRATCH, RSI);
+        asm.alu(W64, Alu::Cmp, SCRATCH, RDI);
         let same = asm.skip(0x70 | Condition::Equal as u8);
-        asm.write_gs_base(RSI);
+        asm.write_gs_base(RDI);
         asm.land(same);
     }
-    asm.load_host(GAS, RDI, field(offset_of!(Context, gas)));
-    asm.load_host(SCRATCH, RDI, field(offset_of!(Context, site)));
+    asm.load_segment(SCRATCH, field(offset_of!(Context, site)));
+    asm.load_segment(GAS, field(offset_of!(Context, gas)));
     for (index, reg) in GUEST.into_iter().enumerate() {
-        if reg != RDI {
-            asm.load_host(reg, RDI, register_field(index));
-        }
-    }
-    for (index, reg) in GUEST.into_iter().enumerate() {
-        if reg == RDI {
-            asm.load_host(reg, RDI, register_field(index));
-        }
+        asm.load_segment(reg, register_field(index));
     }
     asm.jump_reg(SCRATCH);
 }
@@ -170,53 +176,31 @@ fn emit_wide_jump(asm: &mut Assembler, cold: &[u32], table_address: u32, entries
     asm.jump_reg(SCRATCH);
 }
 
-/// Out for a host call; rdx serves as the context's address, once it is saved itself.
+/// Out for a host call. The processor takes two stores at a time where they go to one cache
+/// line, so these stand in the order of the context.
 fn emit_host_call(asm: &mut Assembler, by_register: bool) {
-    asm.push(RDX);
-    asm.load_host(RDX, RSP, 8);
-    asm.store_host(RDX, field(offset_of!(Context, site)), SCRATCH);
-    let number = match by_register {
-        true => GUEST[11],
-        false => {
-            asm.load_host_signed_32(SCRATCH, SCRATCH, -4);
-            SCRATCH
-        }
-    };
-    asm.store_host(RDX, field(offset_of!(Context, value)), number);
-    for (index, reg) in GUEST.into_iter().enumerate() {
-        if reg == RDX {
-            asm.pop(SCRATCH);
-            asm.store_host(RDX, register_field(index), SCRATCH);
-        } else {
-            asm.store_host(RDX, register_field(index), reg);
-        }
+    emit_save(asm);
+    asm.store_segment(field(offset_of!(Context, site)), SCRATCH);
+    match by_register {
+        true => asm.mov(RDX, GUEST[11]),
+        false => asm.load_host_signed_32(RDX, SCRATCH, -4),
     }
-    asm.store_host(RDX, field(offset_of!(Context, gas)), GAS);
-    asm.mov_imm(RAX, u64::from(EXIT_CALL));
+    asm.mov_imm(RAX, EXIT_CALL);
     emit_leave(asm);
 }
 
-/// Pushes rcx, then saves registers and gas in the context, three words down.
+/// Saves registers and gas in the context.
 fn emit_save(asm: &mut Assembler) {
-    asm.push(SCRATCH);
-    asm.load_host(SCRATCH, RSP, 24);
     for (index, reg) in GUEST.into_iter().enumerate() {
-        asm.store_host(SCRATCH, register_field(index), reg);
+        asm.store_segment(register_field(index), reg);
     }
-    asm.store_host(SCRATCH, field(offset_of!(Context, gas)), GAS);
+    asm.store_segment(field(offset_of!(Context, gas)), GAS);
 }
 
-/// Pops a word into a field of the context, whose address is in rcx.
-fn pop_into(asm: &mut Assembler, offset: usize) {
-    asm.pop(RDX);
-    asm.store_host(SCRATCH, field(offset), RDX);
-}
-
-/// Back to the caller; rax is the reason.
+/// Back to the caller, with a [`Left`] in rax and rdx.
 fn emit_leave(asm: &mut Assembler) {
-    asm.pop(SCRATCH);
-    for reg in KEPT.into_iter().rev() {
-        asm.pop(reg);
+    for (place, reg) in (0..).zip(KEPT) {
+        asm.unpark(reg, place);
     }
     asm.ret();
 }

@@ -1,44 +1,17 @@
 //! Guest faults, told from all others.
 //!
-//! One handler per process, installed when the first program is translated.
-//! A fault is a guest's if this thread is inside a guest, the instruction lies
-//! in its code, and the address in its window. Everything else goes on to the
-//! handler that was there before.
+//! One handler per process, installed when the engine is first asked for. A fault is a
+//! guest's if the instruction lies in translated code and the address in the window that
+//! this thread has entered. Everything else goes on to the handler that was there before.
 
-use std::cell::Cell;
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::OnceLock;
 
 use libc::{REG_RIP, REG_RSP, SIGBUS, SIGSEGV, c_int, c_void, siginfo_t, ucontext_t};
 
-/// Where a running guest may fault, and where it goes then.
-#[derive(Clone, Copy)]
-pub(super) struct Guest {
-    /// Machine code, from its first byte to behind its last.
-    pub code: (u64, u64),
-    /// The window with its guard.
-    pub window: (u64, u64),
-    /// The exit to take, with the instruction's address pushed.
-    pub exit: u64,
-}
-
-thread_local! {
-    /// The guest this thread is in. Read by the handler: constant at first and
-    /// without a destructor, so that access is a plain load.
-    static CURRENT: Cell<*const Guest> = const { Cell::new(ptr::null()) };
-}
-
-/// Runs `enter` while faults of `guest` are expected in this thread.
-#[inline(always)]
-pub(super) fn inside<T>(guest: &Guest, enter: impl FnOnce() -> T) -> T {
-    CURRENT.with(|current| {
-        current.set(guest);
-        let result = enter();
-        current.set(ptr::null());
-        result
-    })
-}
+use super::pool::WINDOW_LEN;
+use super::{codes, sys};
 
 struct Previous {
     segv: libc::sigaction,
@@ -73,32 +46,36 @@ fn install_for(signal: c_int) -> Option<libc::sigaction> {
     }
 }
 
-fn holds(range: (u64, u64), address: u64) -> bool {
-    (range.0..range.1).contains(&address)
+/// Whether `address` lies in the window that this thread entered last, or its guard.
+fn in_window(address: u64) -> bool {
+    let start = sys::gs_base();
+    address >= start && address - start < WINDOW_LEN as u64
 }
 
 /// Only what is safe in a handler: no allocation, no lock, no panic.
 extern "C" fn handle(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
-    // SAFETY: the kernel passes valid pointers; `CURRENT` is null or refers to a
-    // guest that `inside` keeps borrowed in this very thread.
-    unsafe {
+    // SAFETY: the kernel passes valid pointers.
+    let (registers, address, code) = unsafe {
         let registers = &mut (*context.cast::<ucontext_t>()).uc_mcontext.gregs;
-        let instruction = registers[REG_RIP as usize] as u64;
-        let address = (*info).si_addr() as u64;
-        if let Some(guest) = CURRENT.with(Cell::get).as_ref()
-            && holds(guest.code, instruction)
-            && holds(guest.window, address)
-        {
-            // As if the instruction had been a call of the exit.
-            let stack = registers[REG_RSP as usize] - 8;
-            (stack as *mut u64).write(instruction);
-            registers[REG_RSP as usize] = stack;
-            registers[REG_RIP as usize] = guest.exit as i64;
-            return;
-        }
-        report(signal, address, instruction);
-        pass_on(signal, info, context);
+        (registers, (*info).si_addr() as u64, (*info).si_code)
+    };
+    let instruction = registers[REG_RIP as usize] as u64;
+    // Codes above 0 are the kernel's own: what was sent is nobody's access.
+    if code > 0
+        && in_window(address)
+        && let Some(exit) = codes::exit_of(instruction)
+    {
+        // As if the instruction had been a call of the exit.
+        let stack = registers[REG_RSP as usize] - 8;
+        // SAFETY: inside a guest, the stack is the host's, whose code uses none below it.
+        unsafe { (stack as *mut u64).write(instruction) };
+        registers[REG_RSP as usize] = stack;
+        registers[REG_RIP as usize] = exit as i64;
+        return;
     }
+    report(signal, address, instruction);
+    // SAFETY: the handler's own arguments.
+    unsafe { pass_on(signal, info, context) };
 }
 
 /// Writes what is known about a fault that is no guest's.

@@ -93,21 +93,24 @@ impl Mapping {
         self.protect_raw(offset, len, bits)
     }
 
-    /// Makes all of it inaccessible, its content kept.
-    pub fn close(&mut self) -> Option<()> {
-        self.protect(0, self.len, Protection::None)
+    /// Makes what lies from `offset` on inaccessible, its content kept.
+    pub fn close(&mut self, offset: usize) -> Option<()> {
+        self.protect(offset, self.len - offset, Protection::None)
     }
 
-    /// Back to reserved address space, in one step.
-    pub fn reset(&mut self) -> Option<()> {
-        let flags = FLAGS | MAP_FIXED;
-        // SAFETY: replaces our own mapping, into which no reference is alive.
-        let start = unsafe { libc::mmap(self.start.cast(), self.len, PROT_NONE, flags, -1, 0) };
-        if start == libc::MAP_FAILED {
+    /// Makes what lies from `offset`, a page's, on reserved address space again, in one step.
+    pub fn reset(&mut self, offset: usize) -> Option<()> {
+        assert!(offset <= self.len && offset.is_multiple_of(PAGE_SIZE as usize));
+        let (flags, len) = (FLAGS | MAP_FIXED, self.len - offset);
+        // SAFETY: the offset lies in the mapping.
+        let start = unsafe { self.start.add(offset) };
+        // SAFETY: replaces a part of our own mapping, into which no reference is alive.
+        let got = unsafe { libc::mmap(start.cast(), len, PROT_NONE, flags, -1, 0) };
+        if got == libc::MAP_FAILED {
             return None;
         }
         // SAFETY: as in `reserved`.
-        unsafe { libc::madvise(self.start.cast(), self.len, libc::MADV_NOHUGEPAGE) };
+        unsafe { libc::madvise(start.cast(), len, libc::MADV_NOHUGEPAGE) };
         Some(())
     }
 }

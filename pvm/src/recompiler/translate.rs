@@ -38,7 +38,7 @@ const ROUTINES_LEN_MAX: usize = 1024;
 /// Which cold exit a stub takes, above a pc of at most 24 bits.
 const STUB_SHIFT: u32 = 24;
 /// Not an exit: goes on at a table's address in 64 bits, if it can.
-const STUB_WIDE_JUMP: u32 = 255;
+const STUB_WIDE_JUMP: u64 = 255;
 const STUB_PC: u32 = (1 << STUB_SHIFT) - 1;
 
 /// The machine code of a program, and what leads from one to the other.
@@ -260,14 +260,14 @@ impl Translator<'_> {
     }
 
     /// Leaves by a stub when `condition` holds.
-    fn stub_if(&mut self, condition: Condition, exit: u32) {
+    fn stub_if(&mut self, condition: Condition, exit: u64) {
         let site = self.asm.jump_ahead_if(condition, 0);
         self.stub_sites.push(site);
-        self.stubs.push(self.pc | exit << STUB_SHIFT);
+        self.stubs.push(self.pc | (exit as u32) << STUB_SHIFT);
     }
 
     /// Leaves for good.
-    fn leave(&mut self, exit: u32) {
+    fn leave(&mut self, exit: u64) {
         self.asm.call(self.routines.cold[exit as usize]);
     }
 
@@ -369,7 +369,7 @@ impl Translator<'_> {
         for (site, stub) in self.stub_sites.iter().zip(&mut self.stubs) {
             let at = self.asm.offset();
             self.asm.patch(*site, at);
-            self.asm.call(match *stub >> STUB_SHIFT {
+            self.asm.call(match u64::from(*stub >> STUB_SHIFT) {
                 STUB_WIDE_JUMP => self.routines.wide_jump,
                 exit => self.routines.cold[exit as usize],
             });

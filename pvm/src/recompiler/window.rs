@@ -5,9 +5,10 @@
 //! writes them, so that every first write is seen. Regions of zeros become
 //! readable as a whole (writable, when eager): nothing is lost by that.
 
+use std::mem::ManuallyDrop;
 use std::ops::Range;
 
-use super::pool::{Opened, PAGE_LEN, PageState, WINDOW_LEN, Window};
+use super::pool::{Opened, PAGE_LEN, PageState, Window};
 use super::sys::Protection;
 use crate::error::{AccessError, MemoryError, PageError};
 use crate::map::{Access, Backing, MemoryMap, Region};
@@ -40,8 +41,7 @@ pub(super) enum Verdict {
 
 /// A machine's memory in a window.
 pub(super) struct WindowMemory {
-    /// `None` only while it is being dropped.
-    window: Option<Window>,
+    window: ManuallyDrop<Window>,
     map: MemoryMap,
     /// Written pages outside of eager regions, in order of their first write.
     written: Vec<u32>,
@@ -49,9 +49,9 @@ pub(super) struct WindowMemory {
 
 impl Drop for WindowMemory {
     fn drop(&mut self) {
-        if let Some(window) = self.window.take() {
-            window.give_back(&self.map);
-        }
+        // SAFETY: taken once; nothing looks at it behind the drop.
+        let window = unsafe { ManuallyDrop::take(&mut self.window) };
+        window.give_back(&self.map);
     }
 }
 
@@ -83,7 +83,7 @@ impl WindowMemory {
     /// A window for `map`; `None` when the system has no address space or areas left.
     pub fn new(map: &MemoryMap) -> Option<WindowMemory> {
         let mut memory = WindowMemory {
-            window: Some(Window::take(map)?),
+            window: ManuallyDrop::new(Window::take(map)?),
             map: map.clone(),
             written: Vec::new(),
         };
@@ -96,11 +96,11 @@ impl WindowMemory {
     }
 
     fn window(&mut self) -> &mut Window {
-        self.window.as_mut().expect("held until the drop")
+        &mut self.window
     }
 
     fn window_ref(&self) -> &Window {
-        self.window.as_ref().expect("held until the drop")
+        &self.window
     }
 
     pub fn map(&self) -> &MemoryMap {
@@ -110,11 +110,6 @@ impl WindowMemory {
     /// The host address of guest address 0.
     pub fn start(&self) -> u64 {
         self.window_ref().start()
-    }
-
-    /// Whether `address` lies in the window or its guard.
-    pub fn len() -> u64 {
-        WINDOW_LEN as u64
     }
 
     /// Makes a mapped page readable.

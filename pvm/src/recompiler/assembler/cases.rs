@@ -56,6 +56,11 @@ fn place(base: &str, offset: i32) -> String {
     }
 }
 
+/// A place around the window, at `offset` from GS.
+fn in_segment(offset: i32) -> String {
+    format!("gs:[{:#x}]", i64::from(offset))
+}
+
 fn pair(opcode: &str, to: &str, from: &str) -> String {
     format!("{opcode} {to}, {from}")
 }
@@ -348,7 +353,7 @@ impl Maker<'_> {
     fn addresses(&mut self) -> String {
         let (width, reg, base, offset) = (self.width(), self.reg(), self.reg(), self.imm());
         let at = place(name(W64, base), offset);
-        match self.below(9) {
+        match self.below(10) {
             6 => {
                 let target = self.below(BEFORE_MAX);
                 self.asm.lea_code(reg, target);
@@ -381,8 +386,12 @@ impl Maker<'_> {
                 pair("lea", name(width, reg), &sum)
             }
             2 => {
-                self.asm.store_host(base, offset, reg);
-                pair("mov", &at, name(W64, reg))
+                self.asm.store_segment(offset, reg);
+                pair("mov", &in_segment(offset), name(W64, reg))
+            }
+            9 => {
+                self.asm.load_segment(reg, offset);
+                pair("mov", name(W64, reg), &in_segment(offset))
             }
             3 => {
                 self.asm.load_host(reg, base, offset);
@@ -471,7 +480,17 @@ impl Maker<'_> {
     fn stack_and_registers(&mut self) -> String {
         let (reg, value) = (self.reg(), self.imm());
         let wide = name(W64, reg);
-        match self.below(11) {
+        match self.below(13) {
+            11 => {
+                let place = self.below(6) as Reg;
+                self.asm.park(place, reg);
+                pair("movq", &format!("xmm{place}"), wide)
+            }
+            12 => {
+                let place = self.below(6) as Reg;
+                self.asm.unpark(reg, place);
+                pair("movq", wide, &format!("xmm{place}"))
+            }
             10 => {
                 let start = self.asm.offset();
                 self.asm.align(16);
