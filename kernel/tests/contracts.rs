@@ -6,8 +6,8 @@ use common::chain::genesis_of;
 use common::{Node, seed_key, sign};
 use jar_cap::image::Image;
 use jar_contracts_api::{
-    BALANCE, Config, ContractId, Ended, Error, GAS_PER_COIN, LOOK, METER, Meter, ORDER, ORDER_IN,
-    Order, PublicKey, REPLY_TOPIC, Reply, Signed, contract_id_preimage,
+    BALANCE, Config, ContractId, Ended, Error, GAS_KEPT, GAS_PER_COIN, LOOK, METER, Meter, ORDER,
+    ORDER_IN, Order, PublicKey, REPLY_TOPIC, Reply, Signed, contract_id_preimage,
 };
 use jar_kernel::Genesis;
 use jar_kernel::block::{Block, Ending, Event, Outcome, Scope};
@@ -186,7 +186,7 @@ fn contracts_count_and_their_meters_pay() {
     let reply = world.call(BOB, Call::of(counter, 0, b"x"));
     assert_eq!(reply.ended, Ended::Halted(0xffff_0001));
     let reply = world.call(BOB, Call::of(counter, 9, b""));
-    assert_eq!(reply.ended, Ended::Refused(-6));
+    assert_eq!((reply.ended, reply.result), (Ended::Refused(-6), None));
     // A look costs nothing and changes nothing.
     let before = world.builder.head().header.state_root;
     let look: Reply = world.view(LOOK, (counter, 0u8, 100u64.encode()));
@@ -221,13 +221,22 @@ fn a_meter_that_runs_dry_ends_the_call_and_nothing_else() {
 fn no_credit_buys_more_than_the_events_budget() {
     let mut world = World::new();
     let budget = genesis().params.event_gas;
-    let counter = world.deploy("sample-counter.image", 2 * budget / GAS_PER_COIN);
+    let credit = 2 * budget / GAS_PER_COIN;
+    let counter = world.deploy("sample-counter.image", credit);
     let outcome = world.order(ALICE, Call::of(counter, 2, b"").into_order());
-    // The budget's end is past every catcher: the event has no effect but its outcome.
-    assert!(matches!(outcome.ending, Ending::Faulted(_)), "{outcome:?}");
     assert!(outcome.gas_used <= budget);
-    let credit = world.meter(counter).map(|m| m.credit);
-    assert_eq!(credit, Some(2 * budget / GAS_PER_COIN));
+    let reply = reply(&outcome);
+    assert_eq!((reply.ended, reply.result), (Ended::OutOfBudget, None));
+    // What it spent is charged, and the order can't be given again.
+    assert!(
+        reply.cost * GAS_PER_COIN > (budget - GAS_KEPT) / 10 * 9,
+        "{}",
+        reply.cost
+    );
+    let left = world.meter(counter).map(|m| m.credit);
+    assert_eq!(left, Some(credit - reply.cost));
+    let nonce: u64 = world.view("nonce", seed_key(ALICE));
+    assert_eq!(nonce, 2);
 }
 
 #[test]

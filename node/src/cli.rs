@@ -105,6 +105,9 @@ pub enum Command {
     /// Use the contracts chain
     #[command(subcommand)]
     Contracts(Contracts),
+    /// Use the tally chain
+    #[command(subcommand)]
+    Tally(Tally),
     /// Run a network of validators in this process, in virtual time: a slot's state on each
     Testnet {
         /// How many validators, up to 8
@@ -265,7 +268,7 @@ pub enum Token {
     },
 }
 
-/// What a client of the contracts chain needs.
+/// What a client of a chain needs.
 #[derive(Debug, clap::Args)]
 pub struct Client {
     /// The node
@@ -287,6 +290,26 @@ pub struct Giver {
     pub from: String,
     #[command(flatten)]
     pub client: Client,
+}
+
+/// Subcommands of `tally`.
+#[derive(Debug, Subcommand)]
+pub enum Tally {
+    /// Vote in the open poll and wait until the vote is counted
+    Vote {
+        /// Number of the choice
+        #[arg(long)]
+        choice: u8,
+        #[command(flatten)]
+        giver: Giver,
+    },
+    /// Show a poll
+    Show {
+        /// Its number [default: the open one]
+        poll: Option<u64>,
+        #[command(flatten)]
+        client: Client,
+    },
 }
 
 /// Subcommands of `contracts`.

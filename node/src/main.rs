@@ -48,6 +48,7 @@ fn start(cli: Cli) -> anyhow::Result<()> {
         Some(Command::Image(command)) => commands::image::run(command),
         Some(Command::Token(command)) => commands::token::run(command),
         Some(Command::Contracts(command)) => commands::contracts::run(command),
+        Some(Command::Tally(command)) => commands::tally::run(command),
         Some(Command::Testnet { nodes, slots, json }) => commands::testnet::run(nodes, slots, json),
         Some(Command::Bench(command)) => commands::bench::run(command),
         Some(Command::Config(command)) => commands::config::run(command),

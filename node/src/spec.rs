@@ -77,6 +77,11 @@ const BUILT_IN: &[BuiltIn] = &[
         spec: include_str!("../../chain-specs/contracts.json"),
         image: include_bytes!("../../chain-specs/contracts.image"),
     },
+    BuiltIn {
+        name: "tally",
+        spec: include_str!("../../chain-specs/tally.json"),
+        image: include_bytes!("../../chain-specs/tally.image"),
+    },
 ];
 
 /// Names of the built-in chains.

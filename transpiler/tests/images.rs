@@ -13,7 +13,7 @@ use jar_transpiler::build::{Built, Options, Toolchain, build_with};
 use parity_scale_codec::Encode as _;
 
 /// Guest crates with their committed Images. The shell comes before the chain that contains it.
-const IMAGES: [(&str, &str); 7] = [
+const IMAGES: [(&str, &str); 8] = [
     ("counter", "chain-specs/counter.image"),
     ("token", "chain-specs/token.image"),
     ("contracts-shell", "guest/chains/contracts/src/shell.image"),
@@ -21,6 +21,7 @@ const IMAGES: [(&str, &str); 7] = [
     ("samples/counter", "chain-specs/sample-counter.image"),
     ("samples/escrow", "chain-specs/sample-escrow.image"),
     ("samples/gate", "chain-specs/sample-gate.image"),
+    ("tally", "chain-specs/tally.image"),
 ];
 
 fn root() -> PathBuf {

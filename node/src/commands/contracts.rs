@@ -3,28 +3,26 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
+use jar_abi::Status;
 use jar_contracts_api::{
     BALANCE, ContractId, Ended, Error, LOOK, METER, Meter, NONCE, ORDER_IN, Order, PublicKey,
     REPLY_TOPIC, Reply, Signed, contract_id_preimage,
 };
-use jar_kernel::block::Attestation;
-use jar_rpc::api::{ChainApiClient, EventApiClient, StateApiClient};
-use jar_rpc::params::{EndpointRef, Param};
+use jar_rpc::api::EventApiClient;
+use jar_rpc::params::Param;
 use jar_rpc::types::{Bytes, EndingInfo, EventState, Fixed, Inclusion, number};
-use jar_rpc::{Client, ClientError, from_hex, to_hex};
+use jar_rpc::{ClientError, from_hex, to_hex};
 use jar_token_client::Wallet;
-use parity_scale_codec::{Decode, DecodeAll, Encode};
+use parity_scale_codec::DecodeAll;
 use serde_json::{Value, json};
 
 use super::print_json;
+use super::program::{Program, wallet_of, within};
 use crate::cli::{self, Contracts, Giver};
 use crate::keys::{named_key, wallet_seed};
 use crate::output::say;
 use crate::spec::{IMAGE_BYTES_MAX, read_bounded};
-
-/// How long the node may take to answer.
-const ANSWER_MAX: Duration = Duration::from_secs(30);
 
 /// Uses the contracts chain.
 pub fn run(command: Contracts) -> anyhow::Result<()> {
@@ -97,131 +95,60 @@ fn bytes(text: &str) -> anyhow::Result<Vec<u8>> {
 }
 
 /// A connection to a node of a contracts chain.
-struct Chain {
-    client: Client,
-    genesis: jar_cap::Hash,
+async fn connect(url: &str) -> anyhow::Result<Program> {
+    Program::connect(url, ORDER_IN, "contracts", refusal).await
 }
 
-impl Chain {
-    async fn connect(url: &str) -> anyhow::Result<Chain> {
-        let client = jar_rpc::connect(url, ANSWER_MAX).await?;
-        let spec = client.spec().await.map_err(ClientError::from)?;
-        let is_contracts = spec.endpoints.iter().any(|known| known.name == ORDER_IN);
-        ensure!(
-            is_contracts,
-            "{} has no endpoint {ORDER_IN}: it is no contracts chain",
-            spec.chain_id
-        );
-        Ok(Chain {
-            client,
-            genesis: spec.genesis.0,
-        })
-    }
+fn refusal(code: u64) -> Option<String> {
+    Error::from_code(code).map(|error| format!("{error:?}: {error}"))
+}
 
-    async fn view<T: Decode>(&self, endpoint: &str, argument: impl Encode) -> anyhow::Result<T> {
-        let payload = Bytes(argument.encode());
-        let endpoint = EndpointRef::from(endpoint);
-        let answer = self
-            .client
-            .view(endpoint.into(), payload.into(), None)
-            .await
-            .map_err(ClientError::from)?;
-        match (answer.ending, answer.result) {
-            (EndingInfo::Halted(code), Some(result)) if code.0 == 0 => {
-                T::decode_all_of(&result.0).context("the node's answer is of another kind")
-            }
-            (EndingInfo::Halted(code), _) => Err(refused(code.0)),
-            (EndingInfo::Faulted { name, .. }, _) => bail!("the view faulted: {name}"),
+/// Submits a signed order and waits until it is in a block.
+async fn submit(chain: &Program, wallet: &Wallet, signed: &Signed) -> anyhow::Result<Inclusion> {
+    let attestation = wallet.sign(&chain.genesis, &signed.signed_blob());
+    let id = chain.submit(ORDER_IN, signed, &[attestation]).await?;
+    let mut changes = chain
+        .client
+        .subscribe_status(Param::from(Fixed(id)))
+        .await
+        .map_err(ClientError::from)?;
+    while let Some(change) = changes.next().await {
+        let status = change?;
+        if status.status == EventState::Dropped {
+            bail!("dropped: {}", status.reason.unwrap_or_default());
+        }
+        let included = status.inclusions.into_iter().find(|i| i.canonical);
+        if let (EventState::Included, Some(included)) = (status.status, included) {
+            return Ok(included);
         }
     }
-
-    /// Submits a signed order and waits until it is in a block.
-    async fn submit(&self, wallet: &Wallet, signed: &Signed) -> anyhow::Result<Inclusion> {
-        let attestation: Attestation = wallet.sign(&self.genesis, &signed.signed_blob());
-        let attestations = vec![(&attestation).into()];
-        let endpoint = EndpointRef::from(ORDER_IN);
-        let submitted = self
-            .client
-            .submit(
-                endpoint.into(),
-                Bytes(signed.encode()).into(),
-                Some(attestations.into()),
-            )
-            .await
-            .map_err(|error| submit_error(error.into()))?;
-        let mut changes = self
-            .client
-            .subscribe_status(Param::from(Fixed(submitted.id.0)))
-            .await
-            .map_err(ClientError::from)?;
-        while let Some(change) = changes.next().await {
-            let status = change?;
-            if status.status == EventState::Dropped {
-                bail!("dropped: {}", status.reason.unwrap_or_default());
-            }
-            let included = status.inclusions.into_iter().find(|i| i.canonical);
-            if let (EventState::Included, Some(included)) = (status.status, included) {
-                return Ok(included);
-            }
-        }
-        bail!(
-            "the subscription ended; event_status {} says more",
-            submitted.id
-        )
-    }
-}
-
-/// SCALE of the whole of some bytes.
-trait DecodeAllOf: Sized {
-    fn decode_all_of(bytes: &[u8]) -> Option<Self>;
-}
-
-impl<T: Decode> DecodeAllOf for T {
-    fn decode_all_of(mut bytes: &[u8]) -> Option<T> {
-        T::decode_all(&mut bytes).ok()
-    }
-}
-
-fn refused(code: u64) -> anyhow::Error {
-    match Error::from_code(code) {
-        Some(error) => anyhow::anyhow!("{error:?}: {error} (code {code})"),
-        None => anyhow::anyhow!("refused with code {code}"),
-    }
-}
-
-fn submit_error(error: ClientError) -> anyhow::Error {
-    match error.program_code() {
-        Some(code) => refused(code),
-        None => error.into(),
-    }
+    bail!(
+        "the subscription ended; event_status {} says more",
+        to_hex(&id)
+    )
 }
 
 /// An order in a block, with the nonce it had.
 async fn carry_out(
-    chain: &Chain,
+    chain: &Program,
     order: Order,
     giver: &Giver,
 ) -> anyhow::Result<(PublicKey, u64, Inclusion)> {
-    let wallet = Wallet::from_seed(&wallet_seed(&giver.from).context("--from")?);
+    let wallet = wallet_of(&giver.from)?;
     let from = wallet.public_key();
     let nonce: u64 = chain.view(NONCE, from).await?;
     let signed = Signed { from, nonce, order };
     let timeout = Duration::from_secs(giver.client.timeout);
-    let included = tokio::time::timeout(timeout, chain.submit(&wallet, &signed))
-        .await
-        .map_err(|_| {
-            let seconds = timeout.as_secs();
-            anyhow::anyhow!("in no block after {seconds} s: does the node build blocks?")
-        })??;
+    let included = within(timeout, submit(chain, &wallet, &signed)).await?;
     match &included.outcome.ending {
         EndingInfo::Halted(code) if code.0 == 0 => Ok((from, nonce, included)),
-        EndingInfo::Halted(code) => Err(refused(code.0)),
+        EndingInfo::Halted(code) => Err(chain.refused(code.0)),
         EndingInfo::Faulted { name, .. } => bail!("the order faulted: {name}"),
     }
 }
 
 async fn deploy(image: &Path, credit: u64, giver: &Giver) -> anyhow::Result<()> {
-    let chain = Chain::connect(&giver.client.rpc).await?;
+    let chain = connect(&giver.client.rpc).await?;
     let image = read_bounded(image, IMAGE_BYTES_MAX)?;
     let order = Order::Deploy { image, credit };
     let (from, nonce, included) = carry_out(&chain, order, giver).await?;
@@ -236,14 +163,14 @@ async fn deploy(image: &Path, credit: u64, giver: &Giver) -> anyhow::Result<()> 
 }
 
 async fn give(order: Order, giver: &Giver) -> anyhow::Result<()> {
-    let chain = Chain::connect(&giver.client.rpc).await?;
+    let chain = connect(&giver.client.rpc).await?;
     let (_, _, included) = carry_out(&chain, order, giver).await?;
     let mut records = included.outcome.records.iter();
     let record = records.find(|record| record.topic.0 == REPLY_TOPIC);
     let reply = match record {
         Some(record) => {
-            let reply = Reply::decode_all_of(&record.data.0);
-            Some(reply.context("the reply is of another kind")?)
+            let reply = Reply::decode_all(&mut &record.data.0[..]);
+            Some(reply.ok().context("the reply is of another kind")?)
         }
         None => None,
     };
@@ -252,13 +179,12 @@ async fn give(order: Order, giver: &Giver) -> anyhow::Result<()> {
         if let Some(reply) = &reply {
             answer["reply"] = reply_json(reply);
         }
-        return print_json(&answer);
+        print_json(&answer)?;
+    } else {
+        say!("in block {}", included.height.0);
+        reply.iter().for_each(say_reply);
     }
-    say!("in block {}", included.height.0);
-    if let Some(reply) = &reply {
-        say_reply(reply);
-    }
-    Ok(())
+    reply.map_or(Ok(()), |reply| verdict(reply.ended))
 }
 
 async fn look(
@@ -268,18 +194,19 @@ async fn look(
     client: &cli::Client,
 ) -> anyhow::Result<()> {
     let argument = (contract_id(contract)?, endpoint, bytes(payload)?);
-    let chain = Chain::connect(&client.rpc).await?;
+    let chain = connect(&client.rpc).await?;
     let reply: Reply = chain.view(LOOK, argument).await?;
     if client.json {
-        return print_json(&reply_json(&reply));
+        print_json(&reply_json(&reply))?;
+    } else {
+        say_reply(&reply);
     }
-    say_reply(&reply);
-    Ok(())
+    verdict(reply.ended)
 }
 
 async fn meter(contract: &str, client: &cli::Client) -> anyhow::Result<()> {
     let id = contract_id(contract)?;
-    let chain = Chain::connect(&client.rpc).await?;
+    let chain = connect(&client.rpc).await?;
     let meter: Option<Meter> = chain.view(METER, id).await?;
     let meter = meter.context("there is no such contract")?;
     if client.json {
@@ -292,7 +219,7 @@ async fn meter(contract: &str, client: &cli::Client) -> anyhow::Result<()> {
 
 async fn balance(who: &str, client: &cli::Client) -> anyhow::Result<()> {
     let key = named_key(who, wallet_seed)?;
-    let chain = Chain::connect(&client.rpc).await?;
+    let chain = connect(&client.rpc).await?;
     let balance: u64 = chain.view(BALANCE, key).await?;
     if client.json {
         return print_json(&json!({ "key": Fixed(key), "balance": number(balance) }));
@@ -310,20 +237,28 @@ fn inclusion_json(included: &Inclusion) -> Value {
     })
 }
 
-fn ended_text(ended: Ended) -> String {
+/// An error unless the contract did what it was called for, or goes on later.
+fn verdict(ended: Ended) -> anyhow::Result<()> {
     match ended {
-        Ended::Halted(0) => "done".into(),
-        Ended::Halted(code) => format!("halted with code {code}"),
+        Ended::Halted(0) | Ended::Waits => Ok(()),
+        Ended::Halted(code) => bail!("the contract refused with code {code}"),
         Ended::Faulted(code) => match jar_abi::Fault::from_number(code) {
-            Some(fault) => format!("faulted: {fault:?}"),
-            None => format!("faulted with code {code}"),
+            Some(fault) => bail!("the contract faulted: {fault:?}"),
+            None => bail!("the contract faulted with code {code}"),
         },
         Ended::Refused(status) => match jar_abi::Status::from_number(status) {
-            Some(status) => format!("not started: {status:?}"),
-            None => format!("not started, status {status}"),
+            Some(Status::Denied) => {
+                bail!(
+                    "not started: Denied: one that waits can't be called, one that doesn't can't be resumed"
+                )
+            }
+            Some(status) => bail!("not started: {status:?}"),
+            None => bail!("not started, status {status}"),
         },
-        Ended::Waits => "waits, to be resumed".into(),
-        Ended::OutOfCredit => "its meter ran dry; nothing of the call is left".into(),
+        Ended::OutOfCredit => bail!("its meter ran dry; nothing of the call is left: fund it"),
+        Ended::OutOfBudget => {
+            bail!("it asked for more than one event may spend; nothing of the call is left")
+        }
     }
 }
 
@@ -334,6 +269,7 @@ fn reply_json(reply: &Reply) -> Value {
         Ended::Refused(status) => ("refused", Some(json!(status))),
         Ended::Waits => ("waits", None),
         Ended::OutOfCredit => ("out_of_credit", None),
+        Ended::OutOfBudget => ("out_of_budget", None),
     };
     json!({
         "contract": Fixed(reply.contract),
@@ -345,7 +281,11 @@ fn reply_json(reply: &Reply) -> Value {
 }
 
 fn say_reply(reply: &Reply) {
-    say!("{}", ended_text(reply.ended));
+    match reply.ended {
+        Ended::Halted(0) => say!("done"),
+        Ended::Waits => say!("waits, to be resumed"),
+        _ => {}
+    }
     if let Some(result) = &reply.result {
         say!("result {}", to_hex(result));
     }

@@ -5,6 +5,8 @@ pub mod chain_spec;
 pub mod config;
 pub mod contracts;
 pub mod image;
+mod program;
+pub mod tally;
 pub mod testnet;
 pub mod token;
 

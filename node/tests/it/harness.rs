@@ -97,6 +97,22 @@ impl Chain {
         chain
     }
 
+    /// A chain of the built-in spec of this name, with short slots.
+    pub fn built_in(name: &str) -> Chain {
+        let chain = Chain {
+            dir: tempfile::tempdir().expect("a directory"),
+        };
+        let shipped = root().join(format!("chain-specs/{name}.json"));
+        let text = std::fs::read_to_string(shipped).expect("a spec");
+        let mut spec: Value = serde_json::from_str(&text).expect("JSON");
+        spec["slot_ms"] = SLOT_MS.into();
+        let image = spec["image"].as_str().expect("a name");
+        let image_file = root().join("chain-specs").join(image);
+        std::fs::copy(image_file, chain.path(image)).expect("copied");
+        std::fs::write(chain.spec(), spec.to_string()).expect("written");
+        chain
+    }
+
     pub fn spec(&self) -> String {
         self.path("spec.json")
     }

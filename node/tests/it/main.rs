@@ -1,6 +1,7 @@
 //! The real binary, through its public doors: command line, JSON-RPC, metrics, signals.
 
 mod bad_input;
+mod contracts;
 mod crash;
 mod harness;
 mod network;
@@ -9,5 +10,6 @@ mod process;
 mod proxy;
 mod state;
 mod subscriptions;
+mod tally;
 mod transfers;
 mod validators;

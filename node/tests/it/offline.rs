@@ -44,7 +44,7 @@ fn specs_are_written_checked_and_shown() {
 
 #[test]
 fn built_in_chains_are_those_of_the_repository() {
-    for name in ["dev", "local", "contracts"] {
+    for name in ["dev", "local", "contracts", "tally"] {
         let built_in = json_of(&["chain-spec", "check", name, "--json"]);
         let file = root().join(format!("chain-specs/{name}.json"));
         let file = file.to_str().expect("UTF-8");

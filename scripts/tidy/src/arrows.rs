@@ -29,6 +29,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("jar-contracts-api", &[]),
+    ("jar-tally-api", &[]),
     ("jar-token-api", &[]),
     (
         "jar-token-client",

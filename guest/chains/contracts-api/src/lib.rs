@@ -65,6 +65,10 @@ pub const GAS_PER_COIN: u64 = 10_000;
 pub const BYTES_PER_COIN: u64 = 32;
 /// Coins that a top-up takes from the credit at the most; what is left comes back.
 pub const TOP_UP_COINS: u64 = 500;
+/// Gas of an event that no contract gets: what the chain needs to charge for a call.
+pub const GAS_KEPT: u64 = 2_000_000;
+/// Bytes of state that a contract may pay for in a call.
+pub const CALL_BYTES_MAX: u64 = 2 << 20;
 /// Longest result of a contract that a [`Reply`] carries, in bytes.
 pub const RESULT_BYTES_MAX: u64 = 32 << 10;
 /// Nonces that `order_in` accepts: from the state's up to this many above, exclusive.
@@ -182,6 +186,10 @@ pub enum Ended {
     /// Its meter ran dry; nothing of the call is left.
     #[codec(index = 4)]
     OutOfCredit,
+    /// It would have outlived the event's gas, or paid for more than [`CALL_BYTES_MAX`];
+    /// nothing of the call is left but its cost.
+    #[codec(index = 5)]
+    OutOfBudget,
 }
 
 /// Bits of what a shell halts with: the contract's value below, how it ended above.
@@ -198,7 +206,7 @@ impl Ended {
             Ended::Faulted(code) => TAG_FAULTED << TAG_SHIFT | (code & mask),
             Ended::Refused(status) => TAG_REFUSED << TAG_SHIFT | (status.unsigned_abs() & mask),
             // What the chain alone finds out.
-            Ended::Waits | Ended::OutOfCredit => TAG_REFUSED << TAG_SHIFT,
+            Ended::Waits | Ended::OutOfCredit | Ended::OutOfBudget => TAG_REFUSED << TAG_SHIFT,
         }
     }
 
@@ -220,7 +228,8 @@ pub struct Reply {
     pub contract: ContractId,
     /// How it ended.
     pub ended: Ended,
-    /// The Data it left in slot 0, if it is at most [`RESULT_BYTES_MAX`] long.
+    /// The Data it left in slot 0 when it halted or yielded to wait, if it is at most
+    /// [`RESULT_BYTES_MAX`] long.
     pub result: Option<Vec<u8>>,
     /// Coins of its meter that it cost.
     pub cost: u64,

@@ -5,12 +5,13 @@ extern crate alloc;
 use alloc::vec::Vec;
 
 use jar_contracts_api::{
-    BYTES_PER_COIN, CONTRACTS_SLOT, COUNT_SLOT, ContractId, Ended, Error, GAS_PER_COIN, Meter,
-    PublicKey, REPLY_TOPIC, REQUEST_SLOT, RESULT_BYTES_MAX, Reply, Request, SHELL_SLOT,
-    TOP_UP_COINS, WALLETS_SLOT, contract_id_preimage, contract_slots,
+    BYTES_PER_COIN, CALL_BYTES_MAX, CONTRACTS_SLOT, COUNT_SLOT, ContractId, Ended, Error, GAS_KEPT,
+    GAS_PER_COIN, Meter, PublicKey, REPLY_TOPIC, REQUEST_SLOT, RESULT_BYTES_MAX, Reply, Request,
+    SHELL_SLOT, TOP_UP_COINS, WALLETS_SLOT, contract_id_preimage, contract_slots,
 };
 use jar_guest::{
-    CNode, Called, Catcher, Data, HashAlgorithm, Kind, Path, Rows, Slot, Status, Value, hash, slots,
+    CNode, Called, Catcher, Data, HashAlgorithm, Kind, Path, Rows, Slot, Status, Value, gas_left,
+    hash, slots,
 };
 
 use crate::contracts::{METERS, give};
@@ -168,6 +169,7 @@ pub fn look(id: &ContractId, endpoint: u8, payload: &[u8]) -> Result<Reply, Erro
 
 /// Answers what a contract in progress asks for, until it ends or waits.
 fn drive(slot: &Slot, meter: &mut Meter, mut called: Called) -> Ended {
+    let mut bytes_left = CALL_BYTES_MAX;
     let ended = loop {
         match called {
             Called::Halted(number) => break Ended::unpack(number),
@@ -175,19 +177,22 @@ fn drive(slot: &Slot, meter: &mut Meter, mut called: Called) -> Ended {
             Called::Refused(status) => break Ended::Refused(status as i64),
             Called::Paused => {}
         }
-        let goes_on = if Rows::Gas.is_dry() {
-            top_up(Rows::Gas, meter)
+        // A call that spent the whole of the event's budget would take the nonce and the cost
+        // with it, so contracts get a part of it.
+        let answered = if Rows::Gas.is_dry() {
+            let most = gas_left().saturating_sub(GAS_KEPT);
+            top_up(Rows::Gas, meter, most)
         } else if Rows::Quota.is_dry() {
-            top_up(Rows::Quota, meter)
+            top_up(Rows::Quota, meter, bytes_left).inspect(|bytes| bytes_left -= bytes)
         } else {
             match Data::at(SCRATCH).decode::<Request>() {
                 Ok(Some(Request::Pay { to, amount })) => answer_pay(meter, &to, amount),
                 _ => break wait(slot),
             }
         };
-        if !goes_on {
+        if let Err(ended) = answered {
             let _ = slot.abort();
-            break Ended::OutOfCredit;
+            break ended;
         }
         called = slot.resume();
     };
@@ -215,18 +220,23 @@ fn per_coin(rows: Rows) -> u64 {
     }
 }
 
-/// Fills a row from the credit. Answers whether there was any.
-fn top_up(rows: Rows, meter: &mut Meter) -> bool {
-    let coins = meter.credit.min(TOP_UP_COINS);
+/// Fills a row from the credit with at most this much. Answers with how much.
+fn top_up(rows: Rows, meter: &mut Meter, most: u64) -> Result<u64, Ended> {
+    let coins = TOP_UP_COINS.min(most / per_coin(rows));
     if coins == 0 {
-        return false;
+        return Err(Ended::OutOfBudget);
     }
+    let coins = coins.min(meter.credit);
+    if coins == 0 {
+        return Err(Ended::OutOfCredit);
+    }
+    let refused = |status: Status| Ended::Refused(status as i64);
+    let left = rows.set(meter.row, 0).map_err(refused)?;
+    let amount = coins * per_coin(rows);
     meter.credit -= coins;
-    let Ok(left) = rows.set(meter.row, 0) else {
-        return false;
-    };
-    let filled = left.saturating_add(coins * per_coin(rows));
-    rows.set(meter.row, filled).is_ok()
+    rows.set(meter.row, left.saturating_add(amount))
+        .map_err(refused)?;
+    Ok(amount)
 }
 
 /// Takes what a row still holds back to the credit, whole coins only.
@@ -237,7 +247,7 @@ fn give_back(rows: Rows, meter: &mut Meter) {
 }
 
 /// Pays from a contract's credit and leaves the answer in slot 0.
-fn answer_pay(meter: &mut Meter, to: &PublicKey, amount: u64) -> bool {
+fn answer_pay(meter: &mut Meter, to: &PublicKey, amount: u64) -> Result<u64, Ended> {
     let paid = match meter.credit.checked_sub(amount) {
         Some(rest) if give(to, amount).is_ok() => {
             meter.credit = rest;
@@ -245,7 +255,9 @@ fn answer_pay(meter: &mut Meter, to: &PublicKey, amount: u64) -> bool {
         }
         _ => false,
     };
-    Data::at(SCRATCH).encode(&paid).is_ok()
+    let answered = Data::at(SCRATCH).encode(&paid);
+    answered.map_err(|status| Ended::Refused(status as i64))?;
+    Ok(0)
 }
 
 /// Keeps what the contract left for the account, and emits the reply.
@@ -269,8 +281,10 @@ fn finish(
 }
 
 fn reply(id: &ContractId, ended: Ended, credit: u64, meter: &Meter) -> Reply {
+    // What never ran, or was undone, left nothing: slot 0 is the caller's own.
+    let is_theirs = matches!(ended, Ended::Halted(_) | Ended::Waits);
     let result: Option<Vec<u8>> = match SCRATCH.kind() {
-        Ok(Some((Kind::Data, len))) if len <= RESULT_BYTES_MAX => {
+        Ok(Some((Kind::Data, len))) if is_theirs && len <= RESULT_BYTES_MAX => {
             Data::at(SCRATCH).to_vec().ok().flatten()
         }
         _ => None,
