@@ -109,7 +109,7 @@ pub struct MemoryChainStore {
     inner: RwLock<Inner>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Inner {
     headers: BTreeMap<Hash, StoredHeader>,
     bodies: BTreeMap<Hash, Body>,
@@ -129,6 +129,14 @@ impl MemoryChainStore {
         MemoryChainStore {
             number: next_store_number(),
             inner: RwLock::default(),
+        }
+    }
+
+    /// A store of its own that holds the same now, as a backup does.
+    pub fn copied(&self) -> MemoryChainStore {
+        MemoryChainStore {
+            number: next_store_number(),
+            inner: RwLock::new(self.read().clone()),
         }
     }
 

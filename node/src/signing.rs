@@ -1,22 +1,10 @@
-//! Whether this node may sign: not with a data directory that was restored, nor with a key that
-//! another node signs with.
+//! Whether this node may sign: what the driver's [`SigningGuard`] decides, with a marker that tells
+//! a copy of the data directory.
 //!
-//! Watermarks keep a node from signing twice only as long as they are its newest. A copy of a
-//! data directory, put back later, holds old ones. It is told in two ways:
-//!
-//! - A marker in the directory names its own file: inode and time of creation, which copying
-//!   tools don't carry over. After a copy they differ. A restored snapshot of a whole disk keeps
-//!   them, hence the second way.
-//! - Blocks of others hold seals and votes of this node's own keys that its watermarks know
-//!   nothing of.
-//!
-//! Signing then is off until the operator confirms (`--signing-after-restore`), or until two
-//! finalizations were seen that were made after this process started: by then what the key
-//! signed before is on the chain, and the watermarks are raised to that. A seal or vote that
-//! was made after this process started is another node's with the same key: signing is off
-//! until the operator has seen to it.
+//! The marker is a file in the directory that names itself: inode and time of creation, which
+//! copying tools don't carry over. After a copy they differ. A restored snapshot of a whole disk
+//! keeps them; then what the chain holds of this node's signatures tells.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
@@ -25,35 +13,21 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use anyhow::Context;
-use jar_kernel::block::{Attestation, Block, PublicKey, Scope};
+use jar_driver::{SigningGuard, SigningNews};
+use jar_kernel::Hardware;
+use jar_kernel::block::Block;
 use jar_kernel::local::LocalHardware;
-use jar_kernel::{Hardware, Watermark};
 use jar_rpc::to_hex;
 use tracing::{info, warn};
 
 /// Name of the marker in the data directory.
 const MARKER: &str = "instance";
-/// Finalizations after which a restored node signs again.
-const FINALIZATIONS: u8 = 2;
-
-/// Whether signing is on, and if not, until when.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    On,
-    /// Off until so many finalizations more were seen.
-    Restored(u8),
-    /// Off until the operator has seen to it.
-    Shared,
-}
 
 /// What decides whether this node may sign.
 #[derive(Debug)]
 pub struct Guard {
     hardware: Arc<LocalHardware>,
-    keys: BTreeSet<PublicKey>,
-    state: State,
-    /// The first slot that begins after this process started.
-    first_slot: u64,
+    core: SigningGuard,
     marker: PathBuf,
 }
 
@@ -101,151 +75,72 @@ impl Guard {
         let in_marker = || format!("marker {}", marker.display());
         let is_restored =
             held_a_chain && is_at_home(&marker).with_context(in_marker)? != Some(true);
-        let keys: BTreeSet<PublicKey> = hardware.signer().keys().copied().collect();
-        let state = match is_restored && !is_confirmed && !keys.is_empty() {
-            true => State::Restored(FINALIZATIONS),
-            false => State::On,
-        };
-        if state == State::On {
+        let core = SigningGuard::new(hardware.signer(), is_restored && !is_confirmed, first_slot);
+        if core.is_on() {
             write_marker(&marker).with_context(in_marker)?;
         } else {
             warn!(target: "signing", "the data directory is a copy: signing is off until two finalizations were seen, or until the node is started once with --signing-after-restore");
         }
-        hardware.signer().enable(state == State::On);
         Ok(Guard {
             hardware,
-            keys,
-            state,
-            first_slot,
+            core,
             marker,
         })
     }
 
     /// Whether this node signs.
     pub fn is_on(&self) -> bool {
-        self.state == State::On
+        self.core.is_on()
     }
 
     /// Looks for signatures of this node's keys in a block that another node gave it.
     pub fn imported(&mut self, block: &Block) -> anyhow::Result<()> {
-        if self.keys.is_empty() {
-            return Ok(());
-        }
-        let slot = block.header.slot;
-        let events = block.body.groups.iter().flat_map(|(_, events)| events);
-        let votes = events.flat_map(|event| &event.attestations);
-        for attestation in block.body.attestations.iter().chain(votes) {
-            if let Some(seen) = self.unknown(attestation, slot) {
-                self.raise(&attestation.key, &seen)?;
-                self.found(&attestation.key, self.signed_at(attestation, slot)?);
-            }
-        }
-        Ok(())
-    }
-
-    /// Time slot in which a signature in a block of this slot was made at the earliest: a vote
-    /// may have waited for its block, and is as old as its target.
-    fn signed_at(&self, attestation: &Attestation, slot: u64) -> anyhow::Result<u64> {
-        let Scope::Vote { target, .. } = attestation.scope else {
-            return Ok(slot);
-        };
-        let store = self.hardware.store();
-        let voted = match store.canonical(target)? {
-            Some(hash) => store.header(&hash)?,
-            None => None,
-        };
-        Ok(voted.map_or(slot, |stored| stored.header.slot.min(slot)))
-    }
-
-    /// Lifts a key's watermark, on disk as well.
-    fn raise(&self, key: &PublicKey, seen: &Watermark) -> anyhow::Result<()> {
-        let raised = self.hardware.signer().raise(key, seen)?;
-        self.hardware.store().raise_watermarks(&[(*key, raised)])?;
-        Ok(())
-    }
-
-    /// What a signature says of a key of this node's, if its watermark does not know of it.
-    fn unknown(&self, attestation: &Attestation, slot: u64) -> Option<Watermark> {
-        if !self.keys.contains(&attestation.key) {
-            return None;
-        }
-        let known = self.hardware.signer().watermark(&attestation.key)?;
-        let (is_unknown, seen) = match attestation.scope {
-            Scope::Direct => return None,
-            // The block was not in the store: a seal of the last slot is another's, too.
-            Scope::Seal => (
-                known.seal_slot.is_none_or(|last| slot >= last),
-                Watermark {
-                    seal_slot: Some(slot),
-                    vote: None,
-                },
-            ),
-            Scope::Vote { source, target } => (
-                known.vote.is_none_or(|(_, last)| target > last),
-                Watermark {
-                    seal_slot: None,
-                    vote: Some((source, target)),
-                },
-            ),
-        };
-        is_unknown.then_some(seen)
-    }
-
-    fn found(&mut self, key: &PublicKey, slot: u64) {
-        let key = to_hex(key);
-        if slot >= self.first_slot {
-            if self.state != State::Shared {
-                warn!(target: "signing", key, slot, "another node signs with this node's key: signing is off; stop one of them, then start this one again");
-            }
-            self.state = State::Shared;
-        } else if self.state == State::On {
-            warn!(target: "signing", key, slot, "the key signed what this node's watermarks do not know of: signing is off until two finalizations were seen, or until the node is started once with --signing-after-restore");
-            self.state = State::Restored(FINALIZATIONS);
-        }
-        self.hardware.signer().enable(false);
+        let (signer, store) = (self.hardware.signer(), self.hardware.store());
+        let news = self.core.imported(signer, &*store, block)?;
+        self.tell(news)
     }
 
     /// A block of `slot` finalized one of `final_slot`: the head is at one height, the last
-    /// finalized block at the other. Only blocks count that were built since this process
-    /// started: by then others that sign with the key have shown themselves.
+    /// finalized block at the other.
     pub fn finalized(
         &mut self,
         slot: u64,
         final_slot: u64,
-        (head, finalized): (u64, u64),
+        heights: (u64, u64),
     ) -> anyhow::Result<()> {
-        let State::Restored(left) = self.state else {
-            return Ok(());
-        };
-        if final_slot < self.first_slot {
-            return Ok(());
+        let (signer, store) = (self.hardware.signer(), self.hardware.store());
+        let slots = (slot, final_slot);
+        let news = self.core.finalized(signer, &*store, slots, heights)?;
+        self.tell(news)
+    }
+
+    /// Tells the operator; a directory that signs again is at home.
+    fn tell(&self, news: Option<SigningNews>) -> anyhow::Result<()> {
+        match news {
+            None => {}
+            Some(SigningNews::Shared { key, slot }) => {
+                let key = to_hex(&key);
+                warn!(target: "signing", key, slot, "another node signs with this node's key: signing is off; stop one of them, then start this one again");
+            }
+            Some(SigningNews::Outdated { key, slot }) => {
+                let key = to_hex(&key);
+                warn!(target: "signing", key, slot, "the key signed what this node's watermarks do not know of: signing is off until two finalizations were seen, or until the node is started once with --signing-after-restore");
+            }
+            Some(SigningNews::On) => {
+                write_marker(&self.marker).context("marker")?;
+                info!(target: "signing", "two finalizations were seen: signing is on");
+            }
         }
-        if left > 1 {
-            self.state = State::Restored(left - 1);
-            return Ok(());
-        }
-        // Whatever the key voted for before, it votes for what comes after.
-        let floor = Watermark {
-            seal_slot: Some(slot),
-            vote: Some((finalized, head)),
-        };
-        for key in &self.keys {
-            self.raise(key, &floor)?;
-        }
-        write_marker(&self.marker).context("marker")?;
-        self.state = State::On;
-        self.hardware.signer().enable(true);
-        info!(target: "signing", "two finalizations were seen: signing is on");
         Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use jar_kernel::block::{Body, Event, Header};
+    use jar_kernel::block::{Attestation, Body, Event, Header, PublicKey, Scope};
     use jar_kernel::memory::MemoryChainStore;
     use jar_kernel::signer::Signer;
-    use jar_kernel::{Commit, SignRequest, Store};
+    use jar_kernel::{Commit, SignRequest, Store, Watermark};
 
     use super::*;
 

@@ -12,6 +12,7 @@ mod peers;
 mod recent;
 mod schedule;
 pub mod serve;
+mod signing;
 
 pub use config::{Config, Limits, SyncMode};
 pub use driver::{Driver, PeerInfo, Progress, Stage};
@@ -23,3 +24,4 @@ pub use jar_kernel::Verdict;
 pub use messages::{BlockRef, Pivot, Request, Response, Status};
 pub use peers::BAN_AT;
 pub use schedule::Schedule;
+pub use signing::{SigningError, SigningGuard, SigningNews};

@@ -25,13 +25,13 @@ use jar_pvm::Engine;
 
 pub use checks::Violation;
 pub use counts::Counts;
-pub use scenario::{Byzantine, Outage, Partition, RESUME_SLOTS, Scenario, Span};
+pub use scenario::{Byzantine, Change, Outage, Partition, RESUME_SLOTS, Restore, Scenario, Span};
 pub use store::{CrashAt, CrashStore};
 
 use token::TokenChain;
 use world::World;
 
-/// Most validators a simulated network has.
+/// Most validators a simulated network has at first.
 pub const VALIDATORS_MAX: usize = 8;
 
 /// What came of a simulation.
@@ -92,7 +92,8 @@ pub struct Detail {
 /// Plays a scenario on the token chain.
 pub fn simulate(scenario: &Scenario, engine: Arc<dyn Engine>, detail: Detail) -> Report {
     let validators = scenario.validators.min(VALIDATORS_MAX);
-    let chain = TokenChain::new(validators, scenario.slot_ms, engine);
+    let spares = usize::from(scenario.change.is_some());
+    let chain = TokenChain::new(validators, spares, scenario.slot_ms, engine);
     World::new(scenario.clone(), chain, detail).run()
 }
 

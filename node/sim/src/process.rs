@@ -4,16 +4,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jar_cap::{Hash, StoreError};
 use jar_driver::{
-    BlockRef, Config, Driver, EventOutcome, ImportOutcome, Input, Limits, Schedule, SyncMode,
-    Ticket, serve,
+    BlockRef, Config, Driver, EventOutcome, ImportOutcome, Input, Limits, Schedule, SigningError,
+    SigningGuard, SigningNews, SyncMode, Ticket, serve,
 };
 use jar_kernel::block::{Block, Event, Signature};
 use jar_kernel::local::{LocalHardware, Notice};
 use jar_kernel::memory::MemoryChainStore;
 use jar_kernel::signer::Signer;
 use jar_kernel::{
-    Advance, AdvanceError, Emission, Hardware, Kernel, KernelError, SignError, SignRequest, Store,
-    Trace, Watermark,
+    Advance, AdvanceError, Advanced, Emission, Hardware, Kernel, KernelError, SignError,
+    SignRequest, Store, Trace, Watermark,
 };
 
 use crate::store::CrashStore;
@@ -77,6 +77,15 @@ pub(crate) struct Setup {
     pub sync: SyncMode,
 }
 
+/// When and how a process starts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Start {
+    /// The first slot that begins after it.
+    pub first_slot: u64,
+    /// Whether the disk is known to be a copy that was put back.
+    pub is_restored: bool,
+}
+
 /// What came of some work of the kernel.
 #[derive(Debug, Default)]
 pub(crate) struct Done {
@@ -86,6 +95,8 @@ pub(crate) struct Done {
     pub emissions: Vec<Emission>,
     /// For the log and the checks.
     pub traces: Vec<Trace>,
+    /// What an operator would be told of signing.
+    pub signing: Vec<SigningNews>,
 }
 
 /// Why a process ends.
@@ -108,6 +119,15 @@ impl From<KernelError> for End {
     }
 }
 
+impl From<SigningError> for End {
+    fn from(error: SigningError) -> End {
+        match error {
+            SigningError::Store(error) => error.into(),
+            error => End::Trouble(error.to_string()),
+        }
+    }
+}
+
 impl From<StoreError> for End {
     fn from(error: StoreError) -> End {
         KernelError::Store(error).into()
@@ -119,6 +139,8 @@ pub(crate) struct Process {
     pub kernel: Kernel<SimHardware>,
     pub driver: Driver,
     pub store: Arc<CrashStore>,
+    pub guard: SigningGuard,
+    hardware: Arc<SimHardware>,
     notices: Arc<Mutex<Vec<Notice>>>,
     /// The head and the finalized block that the driver knows of.
     told: (Hash, Hash),
@@ -126,7 +148,12 @@ pub(crate) struct Process {
 
 impl Process {
     /// Starts a node on a disk.
-    pub fn start(chain: &TokenChain, setup: &Setup, store: CrashStore) -> Result<Process, End> {
+    pub fn start(
+        chain: &TokenChain,
+        setup: &Setup,
+        store: CrashStore,
+        start: Start,
+    ) -> Result<Process, End> {
         let store = Arc::new(store);
         let signer = Signer::new(setup.seeds.iter().copied(), &*store)?;
         let notices = Arc::new(Mutex::new(Vec::new()));
@@ -144,7 +171,9 @@ impl Process {
             reckless,
             seeds: setup.seeds.clone(),
         };
-        let kernel = Kernel::open(Arc::new(hardware), &chain.genesis, chain.engine.clone())?;
+        let guard = SigningGuard::new(hardware.local.signer(), start.is_restored, start.first_slot);
+        let hardware = Arc::new(hardware);
+        let kernel = Kernel::open(hardware.clone(), &chain.genesis, chain.engine.clone())?;
         let (head, finalized) = (
             BlockRef::from(&**kernel.head()),
             BlockRef::from(&**kernel.finalized()),
@@ -168,6 +197,8 @@ impl Process {
             kernel,
             driver,
             store,
+            guard,
+            hardware,
             notices,
         })
     }
@@ -198,12 +229,30 @@ impl Process {
     /// Builds the block of a slot; `None` when the slot is another author's.
     pub fn build(&mut self, slot: u64) -> Result<Option<Done>, End> {
         match self.kernel.advance(Advance::Build { slot }) {
-            Ok(_) => self.settle().map(Some),
+            Ok(advanced) => self.advanced(&advanced, None).map(Some),
             // A block of the slot may come while the driver decides.
             Err(AdvanceError::NotAuthor | AdvanceError::StaleSlot { .. }) => Ok(None),
             Err(AdvanceError::Kernel(error)) => Err(error.into()),
             Err(error) => Err(End::Trouble(format!("no block of slot {slot}: {error}"))),
         }
+    }
+
+    /// Tells the guard of a block that was committed, before anything is signed on its state.
+    fn advanced(&mut self, advanced: &Advanced, imported: Option<&Block>) -> Result<Done, End> {
+        let (hardware, store) = (self.hardware.clone(), self.store.clone());
+        let (signer, mut news) = (hardware.local.signer(), Vec::new());
+        if let Some(block) = imported {
+            news.extend(self.guard.imported(signer, &*store, block)?);
+        }
+        if advanced.finalized.is_some() {
+            let (head, finalized) = (self.kernel.head(), self.kernel.finalized());
+            let slots = (advanced.block.header.slot, finalized.header.slot);
+            let heights = (head.header.height, finalized.header.height);
+            news.extend(self.guard.finalized(signer, &*store, slots, heights)?);
+        }
+        let mut done = self.settle()?;
+        done.signing = news;
+        Ok(done)
     }
 
     /// Imports a block of a peer.
@@ -212,10 +261,11 @@ impl Process {
             .kernel
             .advance(Advance::Import(Box::new(block.clone())));
         let outcome = ImportOutcome::of(&result);
-        if let Err(AdvanceError::Kernel(error)) = result {
-            return Err(error.into());
-        }
-        let mut done = self.settle()?;
+        let mut done = match result {
+            Err(AdvanceError::Kernel(error)) => return Err(error.into()),
+            Err(_) => self.settle()?,
+            Ok(advanced) => self.advanced(&advanced, Some(block))?,
+        };
         done.inputs.push(Input::Imported { ticket, outcome });
         Ok(done)
     }

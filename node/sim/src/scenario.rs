@@ -49,6 +49,28 @@ pub struct Outage {
     pub in_commit: bool,
 }
 
+/// A node whose disk is put back to an old copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Restore {
+    /// Which.
+    pub node: usize,
+    /// Slot in which the copy is taken.
+    pub copied: u64,
+    /// Slot in which it is put back.
+    pub restored: u64,
+    /// Whether the node can tell that it is a copy; if not, it may sign twice.
+    pub is_told: bool,
+}
+
+/// A change of the validators: the spare one comes in the place of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Slot from which on it is submitted, until it has taken effect.
+    pub slot: u64,
+    /// The validator that leaves.
+    pub leaves: usize,
+}
+
 /// What happens in a simulation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scenario {
@@ -76,6 +98,12 @@ pub struct Scenario {
     pub partitions: Vec<Partition>,
     /// Outages; none lasts longer than `heal`.
     pub outages: Vec<Outage>,
+    /// Disks that are put back to old copies.
+    pub restores: Vec<Restore>,
+    /// A validator whose key a second node has too, from a slot on.
+    pub shared_key: Option<(usize, u64)>,
+    /// A change of the validators.
+    pub change: Option<Change>,
     /// From this slot on nothing is broken but the byzantine node.
     pub heal: u64,
     /// Slots until the end.
@@ -106,6 +134,9 @@ impl Scenario {
             traffic: 1000,
             partitions: Vec::new(),
             outages: Vec::new(),
+            restores: Vec::new(),
+            shared_key: None,
+            change: None,
             heal: 0,
             slots,
         }
@@ -114,7 +145,8 @@ impl Scenario {
     /// What a seed means: four validators, at most one of them byzantine, and every fault.
     pub fn of_seed(seed: u64) -> Scenario {
         let mut dice = Dice::new(seed ^ 0x5eed);
-        let byzantine = match dice.below(6) {
+        let faulty = dice.below(8);
+        let byzantine = match faulty {
             0 => Some(Byzantine::Twins),
             1 => Some(Byzantine::Reckless),
             2 => Some(Byzantine::Withholding),
@@ -122,7 +154,25 @@ impl Scenario {
             4 => Some(Byzantine::Twins),
             _ => None,
         };
-        let nodes = 4 + u64::from(byzantine == Some(Byzantine::Twins));
+        // A validator whose watermarks are old or not its own is a faulty one.
+        let shared_key = (faulty == 5).then(|| (dice.below(4) as usize, dice.between(3, 20)));
+        let copied = dice.between(3, 20);
+        let restore = Restore {
+            node: dice.below(4) as usize,
+            copied,
+            restored: copied + dice.between(2, FAULTY_SLOTS - 22),
+            is_told: dice.per_mille(500),
+        };
+        let change = dice.per_mille(250).then(|| Change {
+            slot: dice.between(2, FAULTY_SLOTS),
+            leaves: dice.below(4) as usize,
+        });
+        let more = [
+            byzantine == Some(Byzantine::Twins),
+            shared_key.is_some(),
+            change.is_some(),
+        ];
+        let nodes = 4 + more.into_iter().filter(|is_there| *is_there).count() as u64;
         let span = |dice: &mut Dice| {
             let from = dice.between(2, FAULTY_SLOTS - 4);
             let to = from + dice.between(1, FAULTY_SLOTS - from);
@@ -156,6 +206,9 @@ impl Scenario {
             traffic: 400,
             partitions,
             outages,
+            restores: (faulty == 6).then_some(restore).into_iter().collect(),
+            shared_key,
+            change,
             heal: FAULTY_SLOTS,
             slots: FAULTY_SLOTS + RESUME_SLOTS,
         }

@@ -35,6 +35,14 @@ impl CrashStore {
         }
     }
 
+    /// A disk of its own that holds the same now.
+    pub fn copied(&self) -> CrashStore {
+        CrashStore {
+            disk: Arc::new(self.disk.copied()),
+            crash: Mutex::default(),
+        }
+    }
+
     /// Kills the process at its next write: a commit, or one of watermarks or records.
     pub fn crash_next(&self, crash: CrashAt) {
         *self.crash.lock().unwrap_or_else(PoisonError::into_inner) = Some(crash);

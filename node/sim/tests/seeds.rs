@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use jar_pvm::{Engine, EngineKind};
 use jar_sim::{
-    Byzantine, Counts, Detail, Outage, Partition, RESUME_SLOTS, Report, Scenario, Span, Violation,
-    simulate, testnet,
+    Byzantine, Change, Counts, Detail, Outage, Partition, RESUME_SLOTS, Report, Restore, Scenario,
+    Span, Violation, simulate, testnet,
 };
 
 fn engine() -> Arc<dyn Engine> {
@@ -197,5 +197,83 @@ fn who_joins_late_catches_up_by_blocks_and_by_state() {
         scenario.loss = 100;
         let report = kept(&scenario);
         assert!(report.resumed_after.expect("resumed") <= RESUME_SLOTS);
+    }
+}
+
+/// The faults of a seed, with no byzantine validator and nothing else of what is tried here.
+fn faults(seed: u64) -> Scenario {
+    Scenario {
+        byzantine: None,
+        restores: Vec::new(),
+        shared_key: None,
+        change: None,
+        ..Scenario::of_seed(seed)
+    }
+}
+
+#[test]
+fn a_restored_node_that_knows_it_signs_nothing_twice() {
+    let mut resumed = 0;
+    for seed in 100..108 {
+        let mut scenario = faults(seed);
+        scenario.restores = vec![Restore {
+            node: (seed % 4) as usize,
+            copied: 3 + seed % 5,
+            restored: 12 + seed % 7,
+            is_told: true,
+        }];
+        let report = kept(&scenario);
+        assert_eq!(report.counts.restored, 1);
+        let twice = (report.counts.equivocations, report.counts.double_votes);
+        assert_eq!(twice, (0, 0), "seed {seed}");
+        resumed += report.counts.resumed;
+    }
+    assert!(resumed >= 6, "{resumed} of 8 signed again");
+}
+
+#[test]
+fn a_restored_node_that_does_not_know_it_harms_nobody() {
+    let mut silenced = 0;
+    for seed in 100..108 {
+        let mut scenario = faults(seed);
+        scenario.restores = vec![Restore {
+            node: (seed % 4) as usize,
+            copied: 3 + seed % 5,
+            restored: 12 + seed % 7,
+            is_told: false,
+        }];
+        silenced += kept(&scenario).counts.silenced;
+    }
+    assert!(silenced >= 4, "{silenced} of 8 learnt it from the chain");
+}
+
+#[test]
+fn two_nodes_with_one_key_stop_signing() {
+    for seed in 100..108 {
+        let mut scenario = faults(seed);
+        scenario.shared_key = Some(((seed % 4) as usize, 4 + seed % 9));
+        let report = kept(&scenario);
+        assert!(report.counts.silenced > 0, "seed {seed}");
+    }
+}
+
+/// Each of the validators leaves, the byzantine one among them, while everything breaks.
+#[test]
+fn validators_change_under_faults() {
+    let kinds = [
+        None,
+        Some(Byzantine::Twins),
+        Some(Byzantine::Reckless),
+        Some(Byzantine::Withholding),
+        Some(Byzantine::Garbage),
+    ];
+    for seed in 100..110 {
+        let mut scenario = faults(seed);
+        scenario.byzantine = kinds[(seed % 5) as usize];
+        scenario.change = Some(Change {
+            slot: 4 + seed % 7,
+            leaves: (seed % 4) as usize,
+        });
+        assert_eq!(kept(&scenario).counts.changes, 1, "seed {seed}");
     }
 }

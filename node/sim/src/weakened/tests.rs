@@ -22,7 +22,7 @@ use jar_token_api::VOTE;
 
 use super::*;
 use crate::checks::Checks;
-use crate::process::{Done, Process, Setup};
+use crate::process::{Done, Process, Setup, Start};
 use crate::store::CrashStore;
 use crate::token::TokenChain;
 
@@ -62,14 +62,18 @@ struct Small {
 impl Small {
     fn new() -> Small {
         let engine = jar_pvm::engine(EngineKind::Auto).expect("an engine");
-        let chain = TokenChain::new(4, SLOT_MS, engine);
+        let chain = TokenChain::new(4, 0, SLOT_MS, engine);
         let start = |validator: &usize| {
             let setup = Setup {
                 seeds: vec![chain.seeds[*validator]],
                 is_reckless: false,
                 sync: SyncMode::Full,
             };
-            let process = Process::start(&chain, &setup, CrashStore::default());
+            let start = Start {
+                first_slot: 1,
+                is_restored: false,
+            };
+            let process = Process::start(&chain, &setup, CrashStore::default(), start);
             Node {
                 process: process.expect("a node"),
                 votes: Vec::new(),

@@ -79,6 +79,7 @@ impl World {
 
     pub(super) fn check_end(&mut self) {
         let heal = self.scenario.heal;
+        self.count_change();
         for node in self.honest().collect::<Vec<_>>() {
             let slot = self.finalized_slot(node);
             if self.report.resumed_after.is_none() && slot < heal {
@@ -93,6 +94,21 @@ impl World {
             self.report.height = self.report.height.max(heights.0);
             self.report.finalized_height = self.report.finalized_height.max(heights.1);
         }
+    }
+
+    /// Whether the spare validator has turns where the finalized height is highest.
+    fn count_change(&mut self) {
+        let kernels = self.honest().filter_map(|node| {
+            let process = self.nodes[node].process.as_ref()?;
+            Some(&process.kernel)
+        });
+        let best = kernels.max_by_key(|kernel| kernel.finalized().header.height);
+        let (Some(kernel), Some(_)) = (best, self.scenario.change) else {
+            return;
+        };
+        let (chain, state, spare) = (kernel.chain(), kernel.finalized(), self.scenario.validators);
+        let has_turns = self.chain.has_turns(chain, state, spare);
+        self.report.counts.changes += u64::from(has_turns.unwrap_or(false));
     }
 
     /// Everything final is on the chain of the head, and in the index by height.

@@ -1,5 +1,7 @@
 //! Nodes start, are killed, connect and part.
 
+use std::sync::Arc;
+
 use jar_cap::Hash;
 use jar_driver::Input;
 use jar_kernel::Store;
@@ -7,7 +9,7 @@ use jar_kernel::Store;
 use super::{ANNOUNCE_PER_SLOT, Happening, World};
 use crate::checks::Violation;
 use crate::network::peer_id;
-use crate::process::{End, Process};
+use crate::process::{End, Process, Start};
 use crate::store::CrashAt;
 use crate::token::GENESIS_TIME_MS;
 
@@ -17,13 +19,18 @@ impl World {
             return;
         }
         let disk = self.nodes[id].disk.reopened();
+        let since_ms = self.local_ms(id).saturating_sub(GENESIS_TIME_MS);
+        let start = Start {
+            first_slot: since_ms / self.scenario.slot_ms + 1,
+            is_restored: self.nodes[id].is_away,
+        };
         let node = &mut self.nodes[id];
         node.life += 1;
         let life = node.life;
         let is_late = self.now_ms > GENESIS_TIME_MS;
         self.report.counts.restarts += u64::from(life > 1);
         self.report.counts.joined += u64::from(life == 1 && is_late);
-        match Process::start(&self.chain, &node.setup, disk) {
+        match Process::start(&self.chain, &node.setup, disk, start) {
             Ok(process) => {
                 let (head, finalized) = (process.kernel.head(), process.kernel.finalized());
                 let (height, found) = (head.header.height, finalized.header.height);
@@ -100,6 +107,35 @@ impl World {
                 self.told_disconnected(other, id);
             }
         }
+    }
+
+    /// Takes a copy of a node's disk, as a backup does.
+    pub(super) fn back_up(&mut self, number: usize) {
+        let Some(restore) = self.scenario.restores.get(number) else {
+            return;
+        };
+        let node = &mut self.nodes[restore.node];
+        node.backup = Some(Arc::new(node.disk.copied()));
+    }
+
+    /// Puts a node's backup in the place of its disk, and starts it.
+    pub(super) fn restore(&mut self, number: usize) {
+        let Some(restore) = self.scenario.restores.get(number).copied() else {
+            return;
+        };
+        self.kill(restore.node);
+        let node = &mut self.nodes[restore.node];
+        let Some(backup) = node.backup.take() else {
+            return;
+        };
+        node.disk = backup;
+        node.finalized = 0;
+        node.built.clear();
+        node.is_away = restore.is_told;
+        node.is_excused |= !restore.is_told;
+        self.report.counts.restored += 1;
+        self.note(format_args!("n{} is put back", restore.node));
+        self.start(restore.node);
     }
 
     pub(super) fn ended(&mut self, node: usize, end: End) {

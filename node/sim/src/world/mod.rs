@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use jar_cap::Hash;
-use jar_driver::{Effect, InboundId, Input, MessageId, RequestId, Response, SyncMode};
+use jar_driver::{Effect, InboundId, Input, MessageId, RequestId, Response, SigningNews, SyncMode};
 use jar_kernel::block::{Block, Event};
 use jar_kernel::{Emission, Store, Trace};
 use jar_token_api::VOTE;
@@ -20,7 +20,7 @@ use crate::checks::{Checks, Violation};
 use crate::network::{Network, Packet, Topic, node_of};
 use crate::process::{Done, End, Process, Setup};
 use crate::rng::Dice;
-use crate::scenario::{Byzantine, Scenario};
+use crate::scenario::{Byzantine, Change, Scenario};
 use crate::store::CrashStore;
 use crate::token::{GENESIS_TIME_MS, TokenChain};
 use crate::weakened::Weakened;
@@ -53,6 +53,10 @@ enum Happening {
     Split { number: usize, begins: bool },
     /// Two nodes connect.
     Connect { a: usize, b: usize },
+    /// A node's disk is copied.
+    BackUp { number: usize },
+    /// The copy is put back.
+    Restore { number: usize },
     /// Everything is healed.
     Heal,
     /// A slot begins.
@@ -68,6 +72,12 @@ pub(crate) struct Node {
     setup: Setup,
     disk: Arc<CrashStore>,
     process: Option<Process>,
+    /// A copy of the disk.
+    backup: Option<Arc<CrashStore>>,
+    /// Whether the disk is known to be a copy, and the node has not signed since.
+    is_away: bool,
+    /// Whether its key may sign twice, for its watermarks are old or not the only ones.
+    is_excused: bool,
     /// Number of processes it had.
     life: u64,
     byzantine: Option<Byzantine>,
@@ -150,6 +160,16 @@ impl World {
         if scenario.byzantine == Some(Byzantine::Twins) {
             self.add_node(Some(0), Some(Byzantine::Twins), SyncMode::Full);
         }
+        if let Some((validator, _)) = scenario.shared_key {
+            self.add_node(Some(validator), None, SyncMode::Full);
+            let shared = self.nodes.iter_mut();
+            let shared = shared.filter(|node| node.validator == Some(validator));
+            shared.for_each(|node| node.is_excused = true);
+            self.report.counts.shared += 1;
+        }
+        if scenario.change.is_some() {
+            self.add_node(Some(scenario.validators), None, SyncMode::Full);
+        }
         if let Some((_, by_state)) = scenario.joiner {
             let sync = match by_state {
                 true => SyncMode::State { trusted: None },
@@ -174,6 +194,9 @@ impl World {
                 sync,
             },
             disk: Arc::default(),
+            backup: None,
+            is_away: false,
+            is_excused: false,
             process: None,
             life: 0,
             byzantine,
@@ -195,8 +218,19 @@ impl World {
     fn plan(&mut self) {
         let scenario = self.scenario.clone();
         let joiner = scenario.joiner.map(|_| self.nodes.len() - 1);
+        let second = scenario.shared_key.map(|(_, slot)| {
+            let twins = usize::from(scenario.byzantine == Some(Byzantine::Twins));
+            (scenario.validators + twins, slot)
+        });
         for node in (0..self.nodes.len()).filter(|node| Some(*node) != joiner) {
-            self.at(self.slot_ms(0), Happening::Start { node });
+            let slot = second.filter(|(second, _)| *second == node);
+            let at_ms = self.slot_ms(slot.map_or(0, |(_, slot)| slot));
+            self.at(at_ms, Happening::Start { node });
+        }
+        for (number, restore) in scenario.restores.iter().enumerate() {
+            let (copied, restored) = (restore.copied, restore.restored);
+            self.at(self.slot_ms(copied), Happening::BackUp { number });
+            self.at(self.slot_ms(restored), Happening::Restore { number });
         }
         if let (Some(node), Some((slot, _))) = (joiner, scenario.joiner) {
             self.at(self.slot_ms(slot), Happening::Start { node });
@@ -299,6 +333,8 @@ impl World {
             Happening::Kill { node, in_commit } => self.kill_planned(node, in_commit),
             Happening::Split { number, begins } => self.split(number, begins),
             Happening::Connect { a, b } => self.connect(a, b),
+            Happening::BackUp { number } => self.back_up(number),
+            Happening::Restore { number } => self.restore(number),
             Happening::Heal => self.heal(),
             Happening::Slot(slot) => self.begin_slot(slot),
             Happening::Announce { node, life } => {
@@ -323,6 +359,12 @@ impl World {
         if self.dice.per_mille(self.scenario.traffic) && slot > 0 {
             let node = self.dice.below(self.nodes.len() as u64) as usize;
             self.submit(node, bits);
+        }
+        if let Some(change) = self.scenario.change
+            && slot >= change.slot
+        {
+            let node = self.dice.below(self.nodes.len() as u64) as usize;
+            self.submit_change(node, change);
         }
     }
 
@@ -360,6 +402,32 @@ impl World {
                 self.report.counts.submitted += u64::from(accepted);
                 self.settle(id, done);
             }
+            Err(end) => self.ended(id, end),
+        }
+    }
+
+    /// Submits a change of the validators, until it has taken effect.
+    fn submit_change(&mut self, id: usize, change: Change) {
+        let Some(process) = &mut self.nodes[id].process else {
+            return;
+        };
+        let validators = self.scenario.validators;
+        let (chain, head) = (
+            process.kernel.chain().clone(),
+            process.kernel.head().clone(),
+        );
+        let result = match self.chain.has_turns(&chain, &head, validators) {
+            Ok(true) => return,
+            Ok(false) => self.chain.change(&chain, &head, validators, change.leaves),
+            Err(error) => Err(error),
+        };
+        let result = match result {
+            Ok(Some((endpoint, event))) => process.submit(endpoint, event),
+            Ok(None) => return,
+            Err(error) => Err(error.into()),
+        };
+        match result {
+            Ok((_, done)) => self.settle(id, done),
             Err(end) => self.ended(id, end),
         }
     }
@@ -495,6 +563,18 @@ impl World {
         let took_ms = self.dice.between(1, 5);
         let ready_ms = self.nodes[id].ready_ms.max(self.now_ms) + took_ms;
         self.nodes[id].ready_ms = ready_ms;
+        for news in &done.signing {
+            self.note(format_args!("n{id} signing: {news:?}"));
+            match news {
+                _ if self.nodes[id].byzantine.is_some() => {}
+                SigningNews::On => self.report.counts.resumed += 1,
+                _ => self.report.counts.silenced += 1,
+            }
+        }
+        let process = self.nodes[id].process.as_ref();
+        if process.is_some_and(|process| process.guard.is_on()) {
+            self.nodes[id].is_away = false;
+        }
         for trace in &done.traces {
             self.trace(id, trace);
         }
@@ -603,7 +683,7 @@ impl World {
     /// A node signed what may not be together with what was signed with its key before.
     fn signed_twice(&mut self, id: usize, what: String) {
         let node = &self.nodes[id];
-        if let (None, Some(validator)) = (node.byzantine, node.validator) {
+        if let (None, Some(validator), false) = (node.byzantine, node.validator, node.is_excused) {
             self.check(Err(Violation::DoubleSign { validator, what }));
         }
     }
