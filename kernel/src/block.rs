@@ -5,6 +5,7 @@ use std::fmt;
 use jar_cap::Hash;
 use jar_cap::hash::{Tag, tagged};
 use parity_scale_codec::{Decode, Encode};
+use rayon::prelude::*;
 
 /// An ed25519 public key, compressed.
 pub type PublicKey = [u8; 32];
@@ -115,6 +116,14 @@ impl Body {
             Tag::Body,
             &[&(&self.groups, attestations, &self.results).encode()],
         )
+    }
+
+    /// Ids of all events, in order; worked out on all cores.
+    pub fn event_ids(&self) -> Vec<Hash> {
+        let groups = self.groups.par_iter();
+        let events = groups
+            .flat_map(|(endpoint, events)| events.par_iter().map(move |event| event.id(*endpoint)));
+        events.collect()
     }
 
     /// The first Seal and its index among the attestations.

@@ -398,17 +398,17 @@ impl Chain {
         let store = &*self.env.store;
         let handle = program_image(&state.instance)?;
         let loaded = self.env.programs.load(store, &handle)?;
-        let mut cap = loaded
-            .slot(store, &program_table(&state.instance)?, first)
-            .map_err(KernelError::from)?;
+        let table = program_table(&state.instance)?.into();
+        let slot = loaded.slot(store, &table, first);
+        let mut cap = slot.map_err(KernelError::from)?;
         for key in rest {
             cap = match cap {
                 None => return Ok(None),
-                Some(Cap::CNode(node)) => node.get(store, key).map_err(KernelError::from)?,
+                Some(Cap::CNode(node)) => node.get_ref(store, key).map_err(KernelError::from)?,
                 Some(other) => return Err(ReadError::NotACNode(other.kind())),
             };
         }
-        Ok(cap)
+        Ok(cap.cloned())
     }
 
     /// The bytes of a Data, up to a limit; `None` when it is longer.

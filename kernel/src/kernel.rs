@@ -14,7 +14,7 @@ pub use self::offchain::AGGREGATE_EVENTS_MAX;
 use self::reorg::Recent;
 use crate::answers::{Advance, AdvanceError, Advanced};
 use crate::block::{
-    Attestation, Block, Body, Event, Header, PublicKey, Scope, outcome_root, signed_message,
+    Attestation, Block, Body, Header, PublicKey, Scope, outcome_root, signed_message,
 };
 use crate::chain::{Chain, State};
 use crate::dispatch::Pipeline;
@@ -217,22 +217,20 @@ impl<H: Hardware> Kernel<H> {
             .ok_or(AdvanceError::UnknownParent)?;
         self.check_before_walk(&parent, &block)?;
         let slot = block.header.slot;
+        let ids = block.body.event_ids();
         let (walked, all_verify) = beside(
-            || self.all_signatures_verify(&block.body),
+            || self.all_signatures_verify(&block.body, &ids),
             || {
-                let mode = Mode::Import(&block.body);
-                walk(&self.chain, &*self.hardware, &parent, slot, mode)
+                let mode = Mode::Import(&block.body, &ids);
+                let walked = walk(&self.chain, &*self.hardware, &parent, slot, mode)?;
+                check_roots(&block.header, &walked)?;
+                Ok::<_, AdvanceError>(walked)
             },
         );
         let mut walked = walked?;
-        if state_root(&walked.instance.id()) != block.header.state_root {
-            return Err(InvalidBlock::StateRoot.into());
-        }
-        if outcome_root(&walked.outcomes) != block.header.outcome_root {
-            return Err(InvalidBlock::OutcomeRoot.into());
-        }
         // Signatures that nothing consumed may be bad.
-        if !all_verify && !verify_batch(&walked.checks) {
+        let consumed = || walked.consumed(&self.chain.genesis_hash(), &block.body);
+        if !all_verify && !verify_batch(&consumed()) {
             return Err(InvalidBlock::Signature.into());
         }
         let verdict = self.judge(&parent, &walked)?;
@@ -249,15 +247,13 @@ impl<H: Hardware> Kernel<H> {
 
     /// Whether every signature of a body's events verifies. Those of events that wait here were
     /// checked when they came.
-    fn all_signatures_verify(&self, body: &Body) -> bool {
+    fn all_signatures_verify(&self, body: &Body, ids: &[Hash]) -> bool {
         let genesis = self.chain.genesis_hash();
-        let groups = body.groups.iter();
-        let events = groups.flat_map(|(endpoint, events)| {
-            let known = |event: &&Event| self.pipeline.is_known(&event.id(*endpoint));
-            events.iter().filter(move |event| !known(event))
-        });
+        let events = body.groups.iter().flat_map(|(_, events)| events);
         let checks: Vec<SignatureCheck> = events
-            .flat_map(|event| &event.attestations)
+            .zip(ids)
+            .filter(|(_, id)| !self.pipeline.is_known(id))
+            .flat_map(|(event, _)| &event.attestations)
             .map(|attestation| SignatureCheck::of(&genesis, attestation))
             .collect();
         // None of the Schedules' is among them.
@@ -462,6 +458,17 @@ impl<H: Hardware> Kernel<H> {
             self.finalized = finalized;
         }
     }
+}
+
+/// Checks that a walk came to what a header says.
+fn check_roots(header: &Header, walked: &Walked) -> Result<(), InvalidBlock> {
+    if state_root(&walked.instance.id()) != header.state_root {
+        return Err(InvalidBlock::StateRoot);
+    }
+    if outcome_root(&walked.outcomes) != header.outcome_root {
+        return Err(InvalidBlock::OutcomeRoot);
+    }
+    Ok(())
 }
 
 /// Checks that a body carries the author's Seal, and no other.

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jar_cap::image::{Endpoint, Image, Limits, Pinned};
-use jar_cap::{CNode, Cap, Data, Hash, ImageRef, Key, MemoryStore, NodeStore, StoreError};
+use jar_cap::{Cap, Data, Hash, ImageRef, Key, MemoryStore, NodeStore, StoreError};
 use jar_pvm::{Code, Engine, GasModel, PageError, PageSource};
 
 use crate::error::KernelError;
+use crate::exec::Table;
 use crate::params::Params;
 
 /// Bytes of Images whose code the cache holds at the most.
@@ -62,14 +63,14 @@ impl Loaded {
     }
 
     /// What a slot of an Instance with this table holds: pinned slots are laid over.
-    pub fn slot(
-        &self,
+    pub fn slot<'a>(
+        &'a self,
         store: &dyn NodeStore,
-        table: &CNode,
+        table: &'a Table,
         key: &Key,
-    ) -> Result<Option<Cap>, StoreError> {
+    ) -> Result<Option<&'a Cap>, StoreError> {
         match self.pinned.get(key) {
-            Some(pinned) => Ok(Some(pinned.clone())),
+            Some(pinned) => Ok(Some(pinned)),
             None => table.get(store, key),
         }
     }

@@ -134,8 +134,8 @@ impl From<KernelError> for WalkError {
 
 /// Where a walk's events and seals come from.
 pub(crate) enum Mode<'a> {
-    /// A received body is verified.
-    Import(&'a Body),
+    /// A received body is verified; with the ids of its events, in order.
+    Import(&'a Body, &'a [Hash]),
     /// A body is made of what waits in the pipeline.
     Build {
         pipeline: &'a mut Pipeline,
@@ -153,12 +153,29 @@ pub(crate) struct Walked {
     pub outcomes: Vec<Outcome>,
     /// Ids of events with the index of their outcome.
     pub events: Vec<(Hash, u32)>,
-    /// Signatures consumed from a received body, not yet checked.
-    pub checks: Vec<SignatureCheck>,
+    /// Attestations that each event of a received body consumed, their signatures not yet
+    /// checked.
+    consumed: Vec<usize>,
     pub score: Option<u64>,
     pub finalize: Vec<Hash>,
     /// Items taken from the pipeline, with their slot, in order.
     pub taken: Vec<(u8, Arc<Item>)>,
+}
+
+impl Walked {
+    /// The signatures that the calls of a received body consumed. The seal was checked before
+    /// the walk.
+    pub fn consumed(&self, genesis: &Hash, body: &Body) -> Vec<SignatureCheck> {
+        let events = body.groups.iter().flat_map(|(_, events)| events);
+        let of_events = events
+            .zip(&self.consumed)
+            .flat_map(|(event, consumed)| &event.attestations[..*consumed]);
+        let of_body = body.attestations.iter().filter(|a| a.scope != Scope::Seal);
+        of_events
+            .chain(of_body)
+            .map(|attestation| SignatureCheck::of(genesis, attestation))
+            .collect()
+    }
 }
 
 /// Encoded bytes a body needs beside its events and the Schedules' traces, at the most.
@@ -206,7 +223,7 @@ pub(crate) fn walk(
     let mut walk = Walk::new(chain, hardware, parent, slot);
     let image = chain.image(parent)?;
     match mode {
-        Mode::Import(body) => walk.import(&image, body)?,
+        Mode::Import(body, ids) => walk.import(&image, body, ids)?,
         Mode::Build { pipeline, hardware } => {
             if let Err(error) = walk.build(&image, pipeline, hardware) {
                 pipeline.restore(std::mem::take(&mut walk.walked.taken));
@@ -239,7 +256,7 @@ impl<'a> Walk<'a> {
                 body: Body::default(),
                 outcomes: Vec::new(),
                 events: Vec::new(),
-                checks: Vec::new(),
+                consumed: Vec::new(),
                 score: None,
                 finalize: Vec::new(),
                 taken: Vec::new(),
@@ -250,7 +267,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn import(&mut self, image: &Image, body: &Body) -> Result<(), WalkError> {
+    fn import(&mut self, image: &Image, body: &Body, ids: &[Hash]) -> Result<(), WalkError> {
+        let mut ids = ids.iter();
         let mut groups = body.groups.iter().peekable();
         let mut cursor = Cursor::default();
         let mut last_schedule = 0;
@@ -267,8 +285,8 @@ impl<'a> Walk<'a> {
             if events.is_empty() {
                 return Err(InvalidBlock::Group(endpoint).into());
             }
-            for event in events {
-                self.import_event(endpoint, event)?;
+            for (event, id) in events.iter().zip(&mut ids) {
+                self.import_event(endpoint, event, *id)?;
             }
         }
         if let Some((endpoint, _)) = groups.next() {
@@ -277,12 +295,6 @@ impl<'a> Walk<'a> {
         if cursor != Cursor::end_of_body(body) {
             return Err(InvalidBlock::UnusedTraces(last_schedule).into());
         }
-        // The seal was checked before the walk.
-        let consumed = body.attestations.iter().filter(|a| a.scope != Scope::Seal);
-        let genesis = self.chain.genesis_hash();
-        self.walked
-            .checks
-            .extend(consumed.map(|a| SignatureCheck::of(&genesis, a)));
         Ok(())
     }
 
@@ -423,7 +435,7 @@ impl<'a> Walk<'a> {
         Ok(None)
     }
 
-    fn import_event(&mut self, endpoint: u8, event: &Event) -> Result<(), WalkError> {
+    fn import_event(&mut self, endpoint: u8, event: &Event, id: Hash) -> Result<(), WalkError> {
         if !self.may_start_event() {
             return Err(InvalidBlock::Gas.into());
         }
@@ -432,12 +444,8 @@ impl<'a> Walk<'a> {
         if matches!(finished.ending, Ending::Halted(_)) && has_unused(event, used) {
             return Err(InvalidBlock::UnusedTraces(endpoint).into());
         }
-        let genesis = self.chain.genesis_hash();
-        let consumed = event.attestations[..used.attestations].iter();
-        self.walked
-            .checks
-            .extend(consumed.map(|a| SignatureCheck::of(&genesis, a)));
-        self.record(finished, Some(event.id(endpoint)));
+        self.walked.consumed.push(used.attestations);
+        self.record(finished, Some(id));
         Ok(())
     }
 

@@ -115,13 +115,18 @@ impl CNode {
 
     /// What the key holds.
     pub fn get(&self, store: &dyn NodeStore, key: &Key) -> Result<Option<Cap>, StoreError> {
+        Ok(self.get_ref(store, key)?.cloned())
+    }
+
+    /// What the key holds, to look at.
+    pub fn get_ref(&self, store: &dyn NodeStore, key: &Key) -> Result<Option<&Cap>, StoreError> {
         let leaf = self.link(store)?.get(&key.hash(), store)?;
-        Ok(leaf.map(|leaf| leaf.cap.clone()))
+        Ok(leaf.map(|leaf| &leaf.cap))
     }
 
     /// Whether the key holds something.
     pub fn contains(&self, store: &dyn NodeStore, key: &Key) -> Result<bool, StoreError> {
-        Ok(self.link(store)?.get(&key.hash(), store)?.is_some())
+        Ok(self.get_ref(store, key)?.is_some())
     }
 
     /// Sets or clears what the key holds; answers what it held. On an error nothing changes.
@@ -149,11 +154,7 @@ impl CNode {
         store: &dyn NodeStore,
         key: &Key,
     ) -> Result<Option<&mut Cap>, StoreError> {
-        let path = key.hash();
-        if self.link(store)?.get(&path, store)?.is_none() {
-            return Ok(None);
-        }
-        self.link_mut(store)?.get_mut(&path, store)
+        self.link_mut(store)?.get_mut(&key.hash(), store)
     }
 
     /// The entry after the one of `after` (there or not) in order of H(key); the first one for
@@ -174,15 +175,15 @@ impl CNode {
         let Some((first, rest)) = path.split_first() else {
             return Err(Error::PathLength(0));
         };
-        let mut cap = self.get(store, first)?;
+        let mut cap = self.get_ref(store, first)?;
         for (index, key) in rest.iter().enumerate() {
             cap = match cap {
                 None => return Ok(None),
-                Some(Cap::CNode(cnode)) => cnode.get(store, key)?,
+                Some(Cap::CNode(cnode)) => cnode.get_ref(store, key)?,
                 Some(_) => return Err(Error::NotCNode(index)),
             };
         }
-        Ok(cap)
+        Ok(cap.cloned())
     }
 
     /// Sets or clears what a path holds; answers what it held. Every key but the last must hold
@@ -196,12 +197,6 @@ impl CNode {
         let Some((last, parents)) = path.split_last() else {
             return Err(Error::PathLength(0));
         };
-        for end in 1..=parents.len() {
-            match self.get_path(store, &parents[..end])? {
-                Some(Cap::CNode(_)) => {}
-                _ => return Err(Error::NotCNode(end - 1)),
-            }
-        }
         let mut cnode = self;
         for (index, key) in parents.iter().enumerate() {
             cnode = match cnode.get_mut(store, key)? {

@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::OnceLock;
 
 use parity_scale_codec::{Decode, Encode, EncodeLike, Input, Output};
+use smallvec::SmallVec;
 
 use crate::error::Error;
 use crate::hash::{Hash, blake2b};
@@ -171,19 +172,32 @@ impl Decode for Key {
 }
 
 /// 1 to 8 keys, each step through a CNode. SCALE: as a list of keys.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode)]
-pub struct Path(Vec<Key>);
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Path(SmallVec<[Key; 2]>);
 
 impl Path {
     /// Keys in the longest path.
     pub const LEN_MAX: usize = 8;
 
     /// A path of 1 to 8 keys.
-    pub fn new(keys: Vec<Key>) -> Result<Path, Error> {
+    pub fn new(keys: impl IntoIterator<Item = Key>) -> Result<Path, Error> {
+        let keys: SmallVec<_> = keys.into_iter().collect();
         if keys.is_empty() || keys.len() > Path::LEN_MAX {
             return Err(Error::PathLength(keys.len()));
         }
         Ok(Path(keys))
+    }
+
+    /// The path of this SCALE, of which there is one for each path.
+    pub fn from_scale(bytes: &[u8]) -> Option<Path> {
+        let mut rest = bytes;
+        let count = take_short_len(&mut rest, Path::LEN_MAX)?;
+        let mut keys = SmallVec::new();
+        for _ in 0..count {
+            let len = take_short_len(&mut rest, Key::LEN_MAX)?;
+            keys.push(Key::new(rest.split_off(..len)?).ok()?);
+        }
+        rest.is_empty().then_some(Path(keys))
     }
 
     /// The keys, the first one first.
@@ -200,15 +214,30 @@ impl Path {
     /// The path without its last key; `None` for a path of one.
     pub fn parent(&self) -> Option<Path> {
         let (_, parent) = self.0.split_last()?;
-        (!parent.is_empty()).then(|| Path(parent.to_vec()))
+        (!parent.is_empty()).then(|| Path(parent.into()))
     }
+}
+
+/// A SCALE length of 1 to `max`, which is below 64: one byte, its two low bits the mode 0.
+fn take_short_len(bytes: &mut &[u8], max: usize) -> Option<usize> {
+    let len = *bytes.split_off_first()?;
+    let count = usize::from(len >> 2);
+    (len & 3 == 0 && (1..=max).contains(&count)).then_some(count)
 }
 
 impl From<Key> for Path {
     fn from(key: Key) -> Path {
-        Path(vec![key])
+        Path(SmallVec::from_iter([key]))
     }
 }
+
+impl Encode for Path {
+    fn encode_to<T: Output + ?Sized>(&self, dest: &mut T) {
+        self.keys().encode_to(dest);
+    }
+}
+
+impl EncodeLike for Path {}
 
 impl Decode for Path {
     fn decode<I: Input>(input: &mut I) -> Result<Path, parity_scale_codec::Error> {
@@ -239,6 +268,26 @@ mod tests {
         }
     }
     use crate::codec::decode_canonical;
+
+    proptest::proptest! {
+        #[test]
+        fn paths_are_read_as_they_are_decoded(
+            keys in proptest::collection::vec(proptest::collection::vec(0u8.., 0..34), 0..10),
+            cut in 0usize..4,
+            flip: Option<(proptest::sample::Index, u8)>,
+        ) {
+            let mut bytes = keys.encode();
+            bytes.truncate(bytes.len().saturating_sub(cut.saturating_sub(2)));
+            if let Some((at, with)) = flip.filter(|_| !bytes.is_empty()) {
+                let at = at.index(bytes.len());
+                bytes[at] ^= with;
+            }
+            proptest::prop_assert_eq!(
+                Path::from_scale(&bytes),
+                decode_canonical::<Path>(&bytes).ok()
+            );
+        }
+    }
 
     #[test]
     fn key_lengths() {
@@ -273,6 +322,7 @@ mod tests {
         assert_eq!(decode_canonical::<Path>(&path.encode()), Ok(path.clone()));
         assert_eq!(path.parent(), Some(Path::from(Key::from(1))));
         assert_eq!(path.parent().unwrap().parent(), None);
+        assert_eq!(Path::from_scale(&path.encode()), Some(path));
         assert!(decode_canonical::<Path>(&vec![vec![1u8]; 9].encode()).is_err());
         assert!(decode_canonical::<Path>(&[0]).is_err());
     }

@@ -164,14 +164,16 @@ impl PageLink {
 
     /// The bytes of a page, which must be of this length.
     fn bytes(&self, store: &dyn NodeStore, len: usize) -> Result<Arc<[u8]>, StoreError> {
-        let id = RecordId::new(Tag::PageLeaf, self.hash());
-        let corrupt = |reason| StoreError::Corrupt { id, reason };
+        // What is in memory isn't hashed for its id.
+        let id = || RecordId::new(Tag::PageLeaf, self.hash());
+        let corrupt = |reason| StoreError::Corrupt { id: id(), reason };
         let PageLink::Page(page) = self else {
             return Err(corrupt("a page is missing within a Data"));
         };
         let bytes = match page.bytes.get() {
             Some(bytes) => bytes,
             None => {
+                let id = id();
                 let bytes = read(store, &id)?;
                 if tagged(Tag::PageLeaf, &[&bytes]) != id.hash() {
                     return Err(corrupt("the content does not hash to the id"));

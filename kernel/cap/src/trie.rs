@@ -37,10 +37,17 @@ pub(crate) struct Leaf {
 
 /// Two or more entries; one not loaded yet has a hash alone.
 pub(crate) struct Branch {
-    kids: OnceLock<[Link; 2]>,
+    kids: Kids,
     hash: OnceLock<Hash>,
     /// Of the record that starts here, if one does.
     pub record: Mark,
+}
+
+/// The sides of a branch.
+enum Kids {
+    Here([Link; 2]),
+    /// In a store, read when needed.
+    Stored(OnceLock<[Link; 2]>),
 }
 
 /// A trie of one entry that is in a store, read when needed.
@@ -111,7 +118,7 @@ impl Drop for Leaf {
                     }
                 }
                 Link::Branch(branch) => {
-                    if let Some(kids) = Arc::into_inner(branch).and_then(|b| b.kids.into_inner()) {
+                    if let Some(kids) = Arc::into_inner(branch).and_then(Branch::into_kids) {
                         stack.extend(kids);
                     }
                 }
@@ -168,7 +175,7 @@ impl StoredLeaf {
 impl Branch {
     pub(crate) fn new(kids: [Link; 2]) -> Branch {
         Branch {
-            kids: OnceLock::from(kids),
+            kids: Kids::Here(kids),
             hash: OnceLock::new(),
             record: Mark::default(),
         }
@@ -185,38 +192,38 @@ impl Branch {
         store: &dyn NodeStore,
         depth: usize,
     ) -> Result<&[Link; 2], StoreError> {
-        if let Some(kids) = self.kids.get() {
+        let stored = match &self.kids {
+            Kids::Here(kids) => return Ok(kids),
+            Kids::Stored(stored) => stored,
+        };
+        if let Some(kids) = stored.get() {
             return Ok(kids);
         }
         let kids = record::load_branch(self.known_hash(), depth, store)?;
-        Ok(self.kids.get_or_init(|| kids))
+        Ok(stored.get_or_init(|| kids))
     }
 
     /// The two sides, when they are in memory.
     pub(crate) fn loaded_kids(&self) -> Option<&[Link; 2]> {
-        self.kids.get()
+        match &self.kids {
+            Kids::Here(kids) => Some(kids),
+            Kids::Stored(stored) => stored.get(),
+        }
     }
 
     pub(crate) fn into_kids(self) -> Option<[Link; 2]> {
-        self.kids.into_inner()
+        match self.kids {
+            Kids::Here(kids) => Some(kids),
+            Kids::Stored(stored) => stored.into_inner(),
+        }
     }
 
     /// The hash of a branch in memory. Recurses unless its sides are hashed.
     pub(crate) fn hash(&self) -> Hash {
-        *self.hash.get_or_init(|| match self.kids.get() {
+        *self.hash.get_or_init(|| match self.loaded_kids() {
             Some([left, right]) => tagged(Tag::TrieNode, &[&left.hash(), &right.hash()]),
             None => ZERO,
         })
-    }
-}
-
-impl Clone for Branch {
-    fn clone(&self) -> Branch {
-        Branch {
-            kids: self.kids.clone(),
-            hash: self.hash.clone(),
-            record: Mark::default(),
-        }
     }
 }
 
@@ -226,12 +233,24 @@ fn open<'b>(
     store: &dyn NodeStore,
     depth: usize,
 ) -> Result<&'b mut [Link; 2], StoreError> {
-    branch.kids(store, depth)?;
-    let id = RecordId::new(Tag::TrieNode, branch.known_hash());
-    let branch = Arc::make_mut(branch);
-    branch.hash = OnceLock::new();
-    branch.record = Mark::default();
-    branch.kids.get_mut().ok_or(StoreError::Missing(id))
+    let is_own = Arc::get_mut(branch).is_some_and(|own| matches!(own.kids, Kids::Here(_)));
+    if !is_own {
+        let kids = branch.kids(store, depth)?.clone();
+        *branch = Arc::new(Branch::new(kids));
+    }
+    match Arc::get_mut(branch) {
+        Some(Branch {
+            kids: Kids::Here(kids),
+            hash,
+            record,
+        }) => {
+            *hash = OnceLock::new();
+            *record = Mark::default();
+            Ok(kids)
+        }
+        // Never: nothing else holds what was just made, or found to be held here alone.
+        _ => Err(StoreError::Missing(RecordId::new(Tag::TrieNode, ZERO))),
+    }
 }
 
 impl Link {
@@ -242,7 +261,7 @@ impl Link {
     /// A branch that the store of this number holds.
     pub(crate) fn stored_branch(hash: Hash, store: u64) -> Link {
         Link::Branch(Arc::new(Branch {
-            kids: OnceLock::new(),
+            kids: Kids::Stored(OnceLock::new()),
             hash: OnceLock::from(hash),
             record: Mark::new(store),
         }))
@@ -278,7 +297,7 @@ impl Link {
                     }
                 }
                 Link::Branch(branch) => {
-                    let kids = branch.kids.get().into_iter().flatten();
+                    let kids = branch.loaded_kids().into_iter().flatten();
                     stack.extend(kids.filter(unhashed));
                     if stack.len() == todo {
                         branch.hash();
@@ -309,8 +328,8 @@ impl Link {
         }
     }
 
-    /// The entry at a path, to be changed: copied where shared, no longer hashed. The caller
-    /// knows that it is there.
+    /// The entry at a path, to be changed: copied where shared, no longer hashed. So is the way
+    /// to where one would be, when there is none.
     pub(crate) fn get_mut(
         &mut self,
         path: &Hash,

@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jar_cap::image::Endpoint;
-use jar_cap::{Body, CNode, Cap, Data, Hash, ImageRef, Instance, Path, Resource};
+use jar_cap::{
+    Body, CNode, Cap, Data, Hash, ImageRef, Instance, NodeStore, Path, Resource, StoreError,
+};
 use jar_pvm::{Machine, MemoryMap};
 
 use crate::error::KernelError;
-use crate::exec::Stop;
 use crate::exec::effects::EffectLog;
 use crate::exec::memory::{FrameMemory, declared_bytes};
 use crate::exec::meters::Meters;
+use crate::exec::{Stop, Table};
 use crate::hardware::Store;
 use crate::programs::Loaded;
 
@@ -19,7 +21,7 @@ use crate::programs::Loaded;
 pub(crate) struct Frame {
     pub loaded: Arc<Loaded>,
     pub type_id: Hash,
-    pub table: CNode,
+    pub table: Table,
     pub machine: Box<dyn Machine>,
     /// Where in the owner's table the Instance came from; `None` at the root.
     pub origin: Option<Path>,
@@ -64,7 +66,7 @@ pub(crate) enum WaitsFor {
 /// The parts of a program Instance.
 pub(crate) struct Program {
     pub type_id: Hash,
-    pub table: CNode,
+    pub table: Table,
     pub loaded: Arc<Loaded>,
 }
 
@@ -139,7 +141,7 @@ impl Frame {
     }
 
     /// The Instance's new value.
-    pub fn into_instance(self) -> Instance {
+    pub fn into_instance(self, store: &dyn NodeStore) -> Result<Instance, StoreError> {
         let Frame {
             type_id,
             loaded,
@@ -147,7 +149,8 @@ impl Frame {
             next_image,
             ..
         } = self;
-        Instance::program(type_id, loaded.handle.clone(), table).with_image(next_image)
+        let table = table.into_map(store)?;
+        Ok(Instance::program(type_id, loaded.handle.clone(), table).with_image(next_image))
     }
 }
 

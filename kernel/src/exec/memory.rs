@@ -6,11 +6,10 @@ use std::sync::Arc;
 
 use jar_abi::Status;
 use jar_cap::image::{Image, Mapping, Source};
-use jar_cap::{CNode, Cap, Data, NodeStore, Path, StoreError};
+use jar_cap::{Cap, Data, NodeStore, Path, StoreError};
 use jar_pvm::{Access, Backing, Machine, PAGE_SIZE, PageError, PageSource, Region};
 
-use crate::exec::Stop;
-use crate::exec::table::set_path;
+use crate::exec::{Stop, Table};
 use crate::hardware::Store;
 use crate::programs::Loaded;
 
@@ -63,7 +62,7 @@ impl FrameMemory {
     pub fn map(
         store: &Arc<dyn Store>,
         loaded: &Loaded,
-        table: &CNode,
+        table: &Table,
         kept: &BTreeMap<u8, Data>,
     ) -> Result<(Vec<Region>, FrameMemory), Stop> {
         let mut regions = Vec::with_capacity(loaded.image.memory.len());
@@ -247,7 +246,7 @@ impl FrameMemory {
         &mut self,
         store: &dyn NodeStore,
         machine: &dyn Machine,
-        table: &mut CNode,
+        table: &mut Table,
     ) -> Result<(), Stop> {
         if self.mapped.is_empty() {
             return Ok(());
@@ -263,7 +262,7 @@ impl FrameMemory {
             }
             let before = mapped.before.unwrap_or_else(Data::empty);
             let data = with_written(&before, store, machine, mapped.start, pages)?;
-            set_path(table, store, mapped.path.keys(), Some(Cap::Data(data)))?;
+            table.set_path(store, mapped.path.keys(), Some(Cap::Data(data)))?;
         }
         Ok(())
     }
@@ -336,7 +335,7 @@ fn eager_pages(image: &Image) -> u64 {
 fn mapped_data(
     store: &dyn NodeStore,
     loaded: &Loaded,
-    table: &CNode,
+    table: &Table,
     path: &Path,
 ) -> Result<Option<Data>, Stop> {
     let (first, rest) = path.split_first();
@@ -345,11 +344,11 @@ fn mapped_data(
         let Some(Cap::CNode(node)) = cap else {
             return Err(Status::WrongKind.into());
         };
-        cap = node.get(store, key)?;
+        cap = node.get_ref(store, key)?;
     }
     match cap {
         None => Ok(None),
-        Some(Cap::Data(data)) => Ok(Some(data)),
+        Some(Cap::Data(data)) => Ok(Some(data.clone())),
         Some(_) => Err(Status::WrongKind.into()),
     }
 }

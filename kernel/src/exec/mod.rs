@@ -17,6 +17,7 @@ pub(crate) use attest::{ATTESTATION_LEN_MAX, Cursor, Obligation, Producer, Trace
 pub(crate) use context::{BlockInfo, Env, Grant, Invocation};
 pub(crate) use effects::{Dispatched, Effects, EmittedItem, Keep, LiveEffects};
 pub(crate) use run::{Finished, execute};
+pub(crate) use table::Table;
 
 use jar_abi::{Fault, Status};
 use jar_cap::StoreError;

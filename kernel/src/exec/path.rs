@@ -25,7 +25,7 @@ pub(crate) fn read_path(machine: &mut dyn Machine, register: u64) -> Result<Path
     let mut bytes = [0; ENCODED_LEN_MAX as usize];
     let bytes = &mut bytes[..len as usize];
     read_memory(machine, address, bytes)?;
-    jar_cap::decode_canonical::<Path>(bytes).map_err(|_| Status::Invalid.into())
+    Path::from_scale(bytes).ok_or(Status::Invalid.into())
 }
 
 fn short_path(register: u64) -> Option<Path> {
@@ -35,7 +35,7 @@ fn short_path(register: u64) -> Option<Path> {
         return None;
     }
     let keys = bytes[..=further].iter().map(|byte| Key::from(*byte));
-    Path::new(keys.collect()).ok()
+    Path::new(keys).ok()
 }
 
 /// Reads guest memory; a bad range is the guest's fault, a broken store the node's.

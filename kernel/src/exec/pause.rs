@@ -133,7 +133,8 @@ impl Execution<'_, '_> {
             next_image: frame.next_image,
         };
         let image = frame.loaded.handle.clone();
-        Ok(Instance::paused(frame.type_id, image, frame.table, paused))
+        let table = frame.table.into_map(store)?;
+        Ok(Instance::paused(frame.type_id, image, table, paused))
     }
 
     /// The chain of suspended calls that begins at a path of the running frame; `None` where no
@@ -160,10 +161,11 @@ impl Execution<'_, '_> {
                 _ => None,
             };
             if let Some(slot) = &next {
-                found = match program.table.get_path(store, slot.keys()) {
-                    Ok(found) => found,
-                    Err(Error::Store(error)) => return Err(error.into()),
-                    Err(_) => None,
+                let table = instance.cnode();
+                found = match table.map(|table| table.get_path(store, slot.keys())) {
+                    Some(Ok(found)) => found,
+                    Some(Err(Error::Store(error))) => return Err(error.into()),
+                    Some(Err(_)) | None => None,
                 };
             }
             chain.push(Link {

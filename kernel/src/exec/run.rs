@@ -120,7 +120,7 @@ pub(crate) fn execute<'a, 't>(
             let effects = std::mem::take(&mut frame.effects);
             finished.effects = execution.effects.finish(effects);
             finished.next_image = frame.next_image.take();
-            finished.instance = frame.into_instance();
+            finished.instance = frame.into_instance(&*env.store)?;
         }
         Root::Faulted(fault) => finished.ending = Ending::Faulted(fault as u64),
     }
@@ -382,7 +382,7 @@ impl<'a, 't> Execution<'a, 't> {
             self.effects.undo(effects);
         } else {
             self.top().effects.absorb(effects);
-            let instance = Cap::Instance(frame.into_instance());
+            let instance = Cap::Instance(frame.into_instance(store)?);
             self.top().set(store, &origin, Some(instance))?;
         }
         self.return_to_top(scratch, value, CallStatus::Ok)?;
@@ -460,7 +460,7 @@ impl<'a, 't> Execution<'a, 't> {
         let loaded = self.prepare(&image)?;
         Ok(Some(Program {
             type_id,
-            table,
+            table: table.into(),
             loaded,
         }))
     }

@@ -1,25 +1,160 @@
-//! An Instance's own table as its operations see it: pinned slots laid over, mappings
-//! overridden by operations on their slots.
+//! An Instance's own table while it runs, and as its operations see it: pinned slots laid over,
+//! mappings overridden by operations on their slots.
 
 use jar_abi::Status;
-use jar_cap::{CNode, Cap, Error, Key, NodeStore, Path};
+use jar_cap::{CNode, Cap, Error, Key, NodeStore, Path, StoreError};
 
 use crate::exec::Stop;
 use crate::exec::frame::Frame;
 
+/// Slots that stand beside the map at the most.
+const ASIDE_MAX: usize = 8;
+
+/// An Instance's own table while it runs. Slots of one byte that were set stand beside the map
+/// until the call ends: most are set more than once, or filled and emptied again.
+#[derive(Clone, Default)]
+pub(crate) struct Table {
+    map: CNode,
+    aside: Vec<(u8, Option<Cap>)>,
+}
+
+impl From<CNode> for Table {
+    fn from(map: CNode) -> Table {
+        Table {
+            map,
+            aside: Vec::new(),
+        }
+    }
+}
+
+impl Table {
+    fn place(&self, key: &Key) -> Option<usize> {
+        let [slot] = key.as_slice() else {
+            return None;
+        };
+        self.aside.iter().position(|(aside, _)| aside == slot)
+    }
+
+    /// What a key holds.
+    pub fn get(&self, store: &dyn NodeStore, key: &Key) -> Result<Option<&Cap>, StoreError> {
+        match self.place(key) {
+            Some(place) => Ok(self.aside[place].1.as_ref()),
+            None => self.map.get_ref(store, key),
+        }
+    }
+
+    /// Sets or clears what a key holds.
+    pub fn set(
+        &mut self,
+        store: &dyn NodeStore,
+        key: &Key,
+        cap: Option<Cap>,
+    ) -> Result<(), StoreError> {
+        match (self.place(key), key.as_slice()) {
+            (Some(place), _) => self.aside[place].1 = cap,
+            (None, [slot]) => self.put_aside(store, *slot, cap)?,
+            (None, _) => drop(self.map.set(store, key, cap)?),
+        }
+        Ok(())
+    }
+
+    /// Lets a slot, which doesn't yet, stand beside the map.
+    fn put_aside(
+        &mut self,
+        store: &dyn NodeStore,
+        slot: u8,
+        cap: Option<Cap>,
+    ) -> Result<(), StoreError> {
+        if self.aside.len() >= ASIDE_MAX {
+            self.settle(store)?;
+        }
+        self.aside.push((slot, cap));
+        Ok(())
+    }
+
+    /// What a key holds, to be changed: a slot of one byte stands beside the map from now on.
+    fn get_mut(
+        &mut self,
+        store: &dyn NodeStore,
+        key: &Key,
+    ) -> Result<Option<&mut Cap>, StoreError> {
+        if let [slot] = key.as_slice()
+            && self.place(key).is_none()
+        {
+            let held = self.map.get(store, key)?;
+            self.put_aside(store, *slot, held)?;
+        }
+        match self.place(key) {
+            Some(place) => Ok(self.aside[place].1.as_mut()),
+            None => self.map.get_mut(store, key),
+        }
+    }
+
+    /// As [`set_path`](CNode::set_path) of a map.
+    pub fn set_path(
+        &mut self,
+        store: &dyn NodeStore,
+        keys: &[Key],
+        cap: Option<Cap>,
+    ) -> Result<(), Stop> {
+        let Some((first, rest)) = keys.split_first() else {
+            return Err(Status::Invalid.into());
+        };
+        if rest.is_empty() {
+            return Ok(self.set(store, first, cap)?);
+        }
+        let Some(Cap::CNode(node)) = self.get_mut(store, first)? else {
+            return Err(Status::WrongKind.into());
+        };
+        match node.set_path(store, rest, cap) {
+            Ok(_) => Ok(()),
+            Err(Error::NotCNode(_)) => Err(Status::WrongKind.into()),
+            Err(error) => Err(Stop::Node(error.into())),
+        }
+    }
+
+    /// Puts into the map what stands beside it.
+    fn settle(&mut self, store: &dyn NodeStore) -> Result<(), StoreError> {
+        for (slot, cap) in self.aside.drain(..) {
+            self.map.set(store, &slot.into(), cap)?;
+        }
+        Ok(())
+    }
+
+    /// The whole map.
+    pub fn into_map(mut self, store: &dyn NodeStore) -> Result<CNode, StoreError> {
+        self.settle(store)?;
+        Ok(self.map)
+    }
+}
+
+/// What a path through CNodes holds that starts at a value.
+fn walk<'c>(
+    store: &dyn NodeStore,
+    start: Option<&'c Cap>,
+    keys: &[Key],
+) -> Result<Option<&'c Cap>, Stop> {
+    let mut cap = start;
+    for key in keys {
+        cap = match cap {
+            None => None,
+            Some(Cap::CNode(node)) => node.get_ref(store, key)?,
+            Some(_) => return Err(Status::WrongKind.into()),
+        };
+    }
+    Ok(cap)
+}
+
 impl Frame {
     /// What a path holds.
     pub fn get(&self, store: &dyn NodeStore, path: &Path) -> Result<Option<Cap>, Stop> {
+        Ok(self.look(store, path)?.cloned())
+    }
+
+    /// What a path holds, to look at.
+    pub fn look(&self, store: &dyn NodeStore, path: &Path) -> Result<Option<&Cap>, Stop> {
         let (first, rest) = path.split_first();
-        let mut cap = self.loaded.slot(store, &self.table, first)?;
-        for key in rest {
-            cap = match cap {
-                None => None,
-                Some(Cap::CNode(node)) => node.get(store, key)?,
-                Some(_) => return Err(Status::WrongKind.into()),
-            };
-        }
-        Ok(cap)
+        walk(store, self.loaded.slot(store, &self.table, first)?, rest)
     }
 
     /// What a path holds; `Empty` where it holds nothing.
@@ -33,13 +168,16 @@ impl Frame {
             return Err(Status::Pinned.into());
         }
         self.check_unreserved(path)?;
-        if let Some(parent) = path.parent() {
-            match self.get(store, &parent)? {
-                Some(Cap::CNode(_)) => {}
+        let (first, rest) = path.split_first();
+        let slot = self.loaded.slot(store, &self.table, first)?;
+        let held = match rest.split_last() {
+            None => slot,
+            Some((last, parents)) => match walk(store, slot, parents)? {
+                Some(Cap::CNode(node)) => node.get_ref(store, last)?,
                 _ => return Err(Status::WrongKind.into()),
-            }
-        }
-        match self.get(store, path)? {
+            },
+        };
+        match held {
             None => Ok(()),
             Some(_) => Err(Status::Occupied.into()),
         }
@@ -71,7 +209,8 @@ impl Frame {
 
     /// What the scratchpad holds.
     pub fn scratch(&self, store: &dyn NodeStore) -> Result<Option<Cap>, Stop> {
-        Ok(self.table.get(store, &Key::from(jar_abi::slots::SCRATCH))?)
+        let key = Key::from(jar_abi::slots::SCRATCH);
+        Ok(self.table.get(store, &key)?.cloned())
     }
 
     /// Replaces the scratchpad; answers what it held.
@@ -81,7 +220,10 @@ impl Frame {
         cap: Option<Cap>,
     ) -> Result<Option<Cap>, Stop> {
         let key = Key::from(jar_abi::slots::SCRATCH);
-        let former = self.table.set(store, &key, cap)?;
+        let former = self.table.get(store, &key)?.cloned();
+        if former.is_some() || cap.is_some() {
+            self.table.set(store, &key, cap)?;
+        }
         self.memory.override_slots(&Path::from(key));
         Ok(former)
     }
@@ -107,23 +249,8 @@ impl Frame {
         path: &Path,
         cap: Option<Cap>,
     ) -> Result<(), Stop> {
-        set_path(&mut self.table, store, path.keys(), cap)?;
+        self.table.set_path(store, path.keys(), cap)?;
         self.memory.override_slots(path);
         Ok(())
-    }
-}
-
-/// Sets a path below a table whose parents are known to be CNodes.
-pub(crate) fn set_path(
-    table: &mut CNode,
-    store: &dyn NodeStore,
-    keys: &[Key],
-    cap: Option<Cap>,
-) -> Result<(), Stop> {
-    match table.set_path(store, keys, cap) {
-        Ok(_) => Ok(()),
-        Err(Error::NotCNode(_)) => Err(Status::WrongKind.into()),
-        Err(Error::PathLength(_)) => Err(Status::Invalid.into()),
-        Err(error) => Err(Stop::Node(error.into())),
     }
 }

@@ -34,7 +34,7 @@ pub fn path(keys: &[u8]) -> u64 {
 }
 
 pub fn cap_path(keys: &[u8]) -> Path {
-    Path::new(keys.iter().map(|k| key(*k)).collect()).expect("1 to 8 keys")
+    Path::new(keys.iter().map(|k| key(*k))).expect("1 to 8 keys")
 }
 
 /// An Image in the making.

@@ -2,10 +2,11 @@
 
 use blake2::{Blake2b, Digest};
 use jar_abi::{HashAlgorithm, Status};
-use jar_cap::{Cap, Data};
+use jar_cap::{Cap, Data, PAGE_BYTES};
 use jar_pvm::Access;
 
 use super::{length, pointer};
+use crate::error::KernelError;
 use crate::exec::Stop;
 use crate::exec::path::{read_memory, write_memory};
 use crate::exec::run::{Execution, Flow};
@@ -14,24 +15,45 @@ impl Execution<'_, '_> {
     pub(super) fn read_data(&mut self, args: [u64; 6]) -> Result<Flow, Stop> {
         let path = self.path(args[0]);
         let (address, len, offset) = (pointer(args[1]), args[2], args[3]);
-        let held = match self.peek(&path)? {
-            Some(Cap::Data(data)) => data.len(),
-            _ => 0,
+        let data = match self.peek(&path)? {
+            Some(Cap::Data(data)) => Some(data.clone()),
+            _ => None,
         };
+        let held = data.as_ref().map_or(0, Data::len);
         let copied = len.min(held.saturating_sub(offset));
         let copy = Self::per_64(copied, self.env.params.price_copy_64);
         self.charge(self.walk_price(&[&path]) + copy)?;
         self.check_memory(address, length(len)?, Access::ReadWrite)?;
-        let Cap::Data(data) = self.frame().get_some(self.store(), &path?)? else {
+        let Some(data) = data else {
+            self.frame().get_some(self.store(), &path?)?;
             return Err(Status::WrongKind.into());
         };
         if offset > data.len() {
             return Err(Status::Range.into());
         }
-        let mut bytes = vec![0; copied as usize];
-        data.read(self.store(), offset, &mut bytes)?;
-        write_memory(self.machine(), address, &bytes)?;
+        self.copy_out(&data, offset, address, copied as u32)?;
         Ok(Flow::Value(copied))
+    }
+
+    /// Copies bytes of a Data into memory that was checked, page by page.
+    fn copy_out(&mut self, data: &Data, offset: u64, address: u32, len: u32) -> Result<(), Stop> {
+        let store = self.store();
+        let mut done = 0;
+        while done < len {
+            let at = offset + u64::from(done);
+            let page = data.page(store, (at / PAGE_BYTES as u64) as u32)?;
+            let from = (at % PAGE_BYTES as u64) as usize;
+            let rest = page.as_deref().and_then(|page| page.get(from..));
+            let Some(rest) = rest.filter(|rest| !rest.is_empty()) else {
+                return Err(
+                    KernelError::Internal("a Data is shorter than its length".into()).into(),
+                );
+            };
+            let count = rest.len().min((len - done) as usize);
+            write_memory(self.machine(), address + done, &rest[..count])?;
+            done += count as u32;
+        }
+        Ok(())
     }
 
     pub(super) fn mint_data(&mut self, args: [u64; 6]) -> Result<Flow, Stop> {

@@ -47,7 +47,7 @@ impl Execution<'_, '_> {
     pub(super) fn set_image(&mut self, args: [u64; 6]) -> Result<Flow, Stop> {
         let path = self.path(args[0]);
         let image = match self.peek(&path)? {
-            Some(Cap::Image(image)) => Some(image),
+            Some(Cap::Image(image)) => Some(image.clone()),
             _ => None,
         };
         let price = self.walk_price(&[&path]) + self.env.params.price_slot_write;
@@ -62,7 +62,7 @@ impl Execution<'_, '_> {
     pub(super) fn derive_spawn(&mut self, args: [u64; 6]) -> Result<Flow, Stop> {
         let (image_at, table_at, to) = (self.path(args[0]), self.path(args[1]), self.path(args[2]));
         let image = match self.peek(&image_at)? {
-            Some(Cap::Image(image)) => Some(image),
+            Some(Cap::Image(image)) => Some(image.clone()),
             _ => None,
         };
         let walk = self.walk_price(&[&image_at, &table_at, &to]);
@@ -129,7 +129,11 @@ impl Frame {
     /// Checks that none of the slots that an Image pins is in use: filled, waited for, or shown
     /// in memory, from where it would be filled at the halt.
     fn check_unused(&self, store: &dyn NodeStore, image: &Image) -> Result<(), Stop> {
-        check_pins_free(store, image, &self.table)?;
+        for key in image.pinned.keys() {
+            if self.table.get(store, key)?.is_some() {
+                return Err(Status::Occupied.into());
+            }
+        }
         let is_new =
             |key: &Key| image.pinned.contains_key(key) && !self.loaded.pinned.contains_key(key);
         let first = |path: &jar_cap::Path| *path.split_first().0;

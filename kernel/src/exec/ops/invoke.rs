@@ -14,7 +14,7 @@ impl Execution<'_, '_> {
         // The callee's slot is replaced when it returns.
         let mut price = self.walk_price(&[&path]) + self.env.params.price_slot_write;
         let callee = match self.peek(&path)? {
-            Some(Cap::Instance(instance)) => Some(instance),
+            Some(Cap::Instance(instance)) => Some(instance.clone()),
             _ => None,
         };
         self.settle()?;

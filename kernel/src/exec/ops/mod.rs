@@ -80,9 +80,9 @@ impl Execution<'_, '_> {
     }
 
     /// What a path argument holds, if it is well-formed and holds anything; for pricing.
-    fn peek(&self, path: &Result<Path, Stop>) -> Result<Option<Cap>, Stop> {
+    fn peek(&self, path: &Result<Path, Stop>) -> Result<Option<&Cap>, Stop> {
         match path {
-            Ok(path) => match self.frame().get(self.store(), path) {
+            Ok(path) => match self.frame().look(self.store(), path) {
                 Err(Stop::Status(_)) => Ok(None),
                 other => other,
             },

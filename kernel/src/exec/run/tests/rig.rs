@@ -408,7 +408,9 @@ fn world(execution: &mut Execution<'_, '_>, logged: &Mutex<Vec<(u64, Vec<u8>)>>)
         execution.frame().effects
     );
     let frame = execution.top();
-    let table = frame.table.root();
+    let store = MemoryChainStore::new();
+    let table = frame.table.clone().into_map(&store).expect("in memory");
+    let table = table.root();
     let memory = memory(frame);
     World {
         table,
@@ -529,7 +531,8 @@ pub fn run(scene: &Scene, number: u64, args: &[u64]) -> Ran {
             .frame()
             .table
             .get(&*store, &Key::from(slot as u8))
-            .expect("in memory");
+            .expect("in memory")
+            .cloned();
         execution
             .top()
             .swap_scratch(&*store, cap)
@@ -583,7 +586,10 @@ fn run_in(
         gas_used,
         before,
         after,
-        table: execution.frame().table.clone(),
+        table: {
+            let table = execution.frame().table.clone();
+            table.into_map(execution.store()).expect("in memory")
+        },
         effects: {
             let log = std::mem::take(&mut execution.top().effects);
             execution.effects.finish(log)
