@@ -14,7 +14,7 @@ use common::{
 use jar_abi::{HostCall as Op, slots};
 use jar_cap::image::{Role, Source};
 use jar_cap::{CNode, Cap, Data, ImageRef, Instance, MemoryStore, NativeKind};
-use jar_kernel::block::{Block, Event, Outcome, Scope};
+use jar_kernel::block::{Block, Ending, Event, Outcome, Scope};
 use jar_kernel::{Genesis, decode_block};
 use parity_scale_codec::Encode;
 use proptest::prelude::*;
@@ -405,9 +405,14 @@ proptest! {
         // What the first block suspended the second may resume.
         for round in 0..2u8 {
             node.dispatch(9, common::chain::event([&payload[..], &[round]].concat())).ok();
+            let root = node.head().header.state_root;
             let built = node.build().expect("built");
             for outcome in &built.outcomes {
                 check_outcome(outcome, gas)?;
+            }
+            // Faults leave the state as it was.
+            if built.outcomes.iter().all(|outcome| matches!(outcome.ending, Ending::Faulted(_))) {
+                prop_assert_eq!(node.head().header.state_root, root);
             }
             let imported = other.import(&built.block).expect("valid");
             prop_assert_eq!(imported.outcomes, built.outcomes);
