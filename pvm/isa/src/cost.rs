@@ -22,7 +22,7 @@ pub enum Latency {
 impl Latency {
     /// The cycles; `cold` says whether a branch has a cold side.
     #[inline]
-    pub fn cycles(self, cold: bool) -> u8 {
+    pub const fn cycles(self, cold: bool) -> u8 {
         match self {
             Latency::Cycles(cycles) => cycles,
             Latency::Memory => MEMORY_LATENCY,
