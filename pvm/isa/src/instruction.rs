@@ -41,43 +41,151 @@ impl From<Opcode> for Instruction {
 const WINDOW: usize = 16;
 
 /// The bytes from `pc` on, zero-extended past the end of the code.
-#[inline]
-fn window(code: &[u8], pc: usize) -> [u8; WINDOW] {
+#[inline(always)]
+fn window(code: &[u8], pc: usize) -> u128 {
     if let Some(bytes) = code.get(pc..).and_then(|rest| rest.first_chunk::<WINDOW>()) {
-        return *bytes;
+        return u128::from_le_bytes(*bytes);
     }
     let mut bytes = [0; WINDOW];
     let rest = code.get(pc..).unwrap_or_default();
     bytes[..rest.len()].copy_from_slice(rest);
-    bytes
+    u128::from_le_bytes(bytes)
 }
 
-/// `len` (0..=4) little-endian bytes at `at`, sign-extended.
-#[inline]
-fn immediate(bytes: &[u8; WINDOW], at: usize, len: usize) -> u64 {
-    if len == 0 {
-        return 0;
+/// Some bits of the bytes behind the opcode.
+#[derive(Clone, Copy)]
+struct Bits {
+    shift: u8,
+    mask: u8,
+}
+
+impl Bits {
+    const NONE: Bits = Bits::of(0, 0);
+    const LOW: Bits = Bits::of(0, 15);
+    const HIGH: Bits = Bits::of(4, 15);
+    /// A byte of its own.
+    const SECOND: Bits = Bits::of(8, 255);
+
+    const fn of(shift: u8, mask: u8) -> Bits {
+        Bits { shift, mask }
     }
-    let word = u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-    let shift = 32 - 8 * len as u32;
-    (((word << shift) as i32) >> shift) as i64 as u64
+
+    #[inline(always)]
+    fn of_word(self, word: u64) -> u8 {
+        (word >> (self.shift & 63)) as u8 & self.mask
+    }
+
+    #[inline(always)]
+    fn register(self, word: u64) -> u8 {
+        self.of_word(word).min(REGISTERS as u8 - 1)
+    }
 }
 
-#[inline]
-fn register(number: u8) -> u8 {
-    number.min(REGISTERS as u8 - 1)
+/// How an opcode's operands stand behind it, so that all are decoded without branching.
+#[derive(Clone, Copy)]
+struct Layout {
+    opcode: Opcode,
+    a: Bits,
+    b: Bits,
+    d: Bits,
+    /// Bytes before the immediates.
+    before: u8,
+    /// The length of νX where νY follows.
+    len_x: Bits,
+    has_x: bool,
+    has_y: bool,
+    /// νX has 8 bytes.
+    is_wide: bool,
 }
 
-/// Two immediates: the first of `len_x` bytes at `at`, the second of what
-/// `operand_len` (bytes behind the opcode) leaves.
-#[inline]
-fn immediates(bytes: &[u8; WINDOW], at: usize, len_x: u8, operand_len: usize) -> (u64, u64) {
-    let len_x = usize::from(len_x).min(4);
-    let len_y = operand_len.saturating_sub(len_x + at - 1).min(4);
-    (
-        immediate(bytes, at, len_x),
-        immediate(bytes, at + len_x, len_y),
-    )
+const fn layout(opcode: Opcode, format: Format) -> Layout {
+    let none = Layout {
+        opcode,
+        a: Bits::NONE,
+        b: Bits::NONE,
+        d: Bits::NONE,
+        before: 0,
+        len_x: Bits::NONE,
+        has_x: false,
+        has_y: false,
+        is_wide: false,
+    };
+    let one = Layout {
+        has_x: true,
+        ..none
+    };
+    let two = Layout { has_y: true, ..one };
+    let (a, b) = (Bits::LOW, Bits::HIGH);
+    match format {
+        Format::N => none,
+        Format::I | Format::O => one,
+        Format::RX => Layout {
+            a,
+            before: 1,
+            is_wide: true,
+            ..none
+        },
+        Format::II => Layout {
+            before: 1,
+            len_x: Bits::of(0, 7),
+            ..two
+        },
+        Format::RI => Layout {
+            a,
+            before: 1,
+            ..one
+        },
+        Format::RII | Format::RIO => Layout {
+            a,
+            before: 1,
+            len_x: Bits::of(4, 7),
+            ..two
+        },
+        Format::RR => Layout {
+            a: Bits::HIGH,
+            d: Bits::LOW,
+            ..none
+        },
+        Format::RRI | Format::RRO => Layout {
+            a,
+            b,
+            before: 1,
+            ..one
+        },
+        Format::RRII => Layout {
+            a,
+            b,
+            before: 2,
+            len_x: Bits::of(8, 7),
+            ..two
+        },
+        Format::RRR => Layout {
+            a,
+            b,
+            d: Bits::SECOND,
+            ..none
+        },
+    }
+}
+
+/// By opcode byte; `trap` where there is no opcode.
+static LAYOUTS: [Layout; 256] = {
+    let mut layouts = [layout(Opcode::Trap, Format::N); 256];
+    let mut index = 0;
+    while index < Opcode::ALL.len() {
+        let opcode = Opcode::ALL[index];
+        layouts[opcode as usize] = layout(opcode, opcode.format());
+        index += 1;
+    }
+    layouts
+};
+
+/// The low `len` (0..=4) bytes, sign-extended.
+#[inline(always)]
+fn immediate(bytes: u32, len: u32) -> u64 {
+    let unused = 32 - 8 * len;
+    let high = (u64::from(bytes) << unused) as i32;
+    (i64::from(high) >> unused) as u64
 }
 
 impl Instruction {
@@ -89,46 +197,27 @@ impl Instruction {
     #[inline]
     pub fn decode(code: &[u8], pc: u32, skip: u32) -> Instruction {
         let bytes = window(code, pc as usize);
-        let Some(opcode) = Opcode::from_byte(bytes[0]) else {
-            return Opcode::Trap.into();
+        let layout = &LAYOUTS[bytes as usize % 256];
+        let operands = bytes >> 8;
+        let word = operands as u64;
+        let before = u32::from(layout.before);
+        let rest = skip.saturating_sub(before);
+        let len_x = match layout.has_y {
+            true => u32::from(layout.len_x.of_word(word)),
+            false => rest,
         };
-        let len = skip as usize;
-        let (low, high) = (bytes[1] & 15, bytes[1] >> 4);
-        let mut out = Instruction::from(opcode);
-        match opcode.format() {
-            Format::N => {}
-            Format::I | Format::O => out.x = immediate(&bytes, 1, len.min(4)),
-            Format::RX => {
-                out.ra = register(low);
-                out.x = bytes[2..10]
-                    .iter()
-                    .rev()
-                    .fold(0, |x, byte| x << 8 | u64::from(*byte));
-            }
-            Format::II => (out.x, out.y) = immediates(&bytes, 2, bytes[1] & 7, len),
-            Format::RI => {
-                out.ra = register(low);
-                out.x = immediate(&bytes, 2, len.saturating_sub(1).min(4));
-            }
-            Format::RII | Format::RIO => {
-                out.ra = register(low);
-                (out.x, out.y) = immediates(&bytes, 2, high & 7, len);
-            }
-            Format::RR => (out.rd, out.ra) = (register(low), register(high)),
-            Format::RRI | Format::RRO => {
-                (out.ra, out.rb) = (register(low), register(high));
-                out.x = immediate(&bytes, 2, len.saturating_sub(1).min(4));
-            }
-            Format::RRII => {
-                (out.ra, out.rb) = (register(low), register(high));
-                (out.x, out.y) = immediates(&bytes, 3, bytes[2] & 7, len);
-            }
-            Format::RRR => {
-                (out.ra, out.rb) = (register(low), register(high));
-                out.rd = register(bytes[2]);
-            }
+        let len_x = len_x.min(4) * u32::from(layout.has_x);
+        let len_y = rest.saturating_sub(len_x).min(4) * u32::from(layout.has_y);
+        let immediates = operands >> (8 * before);
+        let x = immediate(immediates as u32, len_x);
+        Instruction {
+            opcode: layout.opcode,
+            ra: layout.a.register(word),
+            rb: layout.b.register(word),
+            rd: layout.d.register(word),
+            x: if layout.is_wide { immediates as u64 } else { x },
+            y: immediate((immediates >> (8 * len_x)) as u32, len_y),
         }
-        out
     }
 
     /// The offset of a jump or branch from its own pc, in bytes.
@@ -206,6 +295,72 @@ mod tests {
         assert_eq!(skip(&[0x80, 0, 0, 0, 1], 40, 7), 24);
         assert_eq!(skip(&[], 4, 0), 3);
         assert_eq!(skip(&[0xff], 8, u32::MAX), 0);
+    }
+
+    /// Operands format by format, byte by byte.
+    fn literal(code: &[u8; 16], skip: u32) -> Instruction {
+        let Some(opcode) = Opcode::from_byte(code[0]) else {
+            return Opcode::Trap.into();
+        };
+        let register = |number: u8| number.min(12);
+        let (low, high) = (register(code[1] & 15), register(code[1] >> 4));
+        // `len` bytes at `at`, sign-extended.
+        let immediate = |at: usize, len: usize| match len {
+            0 => 0,
+            _ => {
+                let bytes = code[at..at + len].iter().rev();
+                let sign = (code[at + len - 1] as i8 >> 7) as i64 as u64;
+                bytes.fold(sign, |value, byte| value << 8 | u64::from(*byte))
+            }
+        };
+        let rest = |at: usize| (skip as usize + 1).saturating_sub(at).min(4);
+        // The first immediate's length is told, the second has what is left.
+        let two = |at: usize, len: u8| {
+            let len = usize::from(len & 7).min(4);
+            (immediate(at, len), immediate(at + len, rest(at + len)))
+        };
+        let mut out = Instruction::from(opcode);
+        match opcode.format() {
+            Format::N => {}
+            Format::I | Format::O => out.x = immediate(1, rest(1)),
+            Format::RX => (out.ra, out.x) = (low, immediate(2, 8)),
+            Format::II => (out.x, out.y) = two(2, code[1]),
+            Format::RI => (out.ra, out.x) = (low, immediate(2, rest(2))),
+            Format::RII | Format::RIO => {
+                out.ra = low;
+                (out.x, out.y) = two(2, code[1] >> 4);
+            }
+            Format::RR => (out.rd, out.ra) = (low, high),
+            Format::RRI | Format::RRO => {
+                (out.ra, out.rb, out.x) = (low, high, immediate(2, rest(2)));
+            }
+            Format::RRII => {
+                (out.ra, out.rb) = (low, high);
+                (out.x, out.y) = two(3, code[2]);
+            }
+            Format::RRR => (out.ra, out.rb, out.rd) = (low, high, register(code[2])),
+        }
+        out
+    }
+
+    #[test]
+    fn decoding_is_what_the_formats_say() {
+        let mut state = 1u64;
+        let mut random = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005);
+            state = state.wrapping_add(1_442_695_040_888_963_407);
+            (state >> 56) as u8
+        };
+        for opcode in 0..=255 {
+            for skip in 0..=MAX_SKIP {
+                for _ in 0..50 {
+                    let mut code: [u8; 16] = core::array::from_fn(|_| random());
+                    code[0] = opcode;
+                    let expected = literal(&code, skip);
+                    assert_eq!(Instruction::decode(&code, 0, skip), expected, "{code:?}");
+                }
+            }
+        }
     }
 
     #[test]

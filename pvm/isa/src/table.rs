@@ -285,6 +285,17 @@ const fn opcodes() -> [Option<Opcode>; 256] {
 
 static OPCODES: [Option<Opcode>; 256] = opcodes();
 
+/// A table of its own, since every pass over a program asks for it.
+static TERMINATORS: [bool; 256] = {
+    let mut terminators = [false; 256];
+    let mut index = 0;
+    while index < Opcode::ALL.len() {
+        terminators[Opcode::ALL[index] as usize] = Opcode::ALL[index].row().ends_block;
+        index += 1;
+    }
+    terminators
+};
+
 impl Opcode {
     /// The opcode with number `byte`, or `None` where the table has no row.
     #[inline]
@@ -293,10 +304,10 @@ impl Opcode {
     }
 
     #[inline]
-    fn row(self) -> &'static Row {
+    const fn row(self) -> &'static Row {
         match &ROWS[self as usize] {
             Some((_, row)) => row,
-            None => unreachable!("every opcode has a row"),
+            None => panic!("every opcode has a row"),
         }
     }
 
@@ -312,14 +323,14 @@ impl Opcode {
 
     /// The operand layout.
     #[inline]
-    pub fn format(self) -> Format {
+    pub const fn format(self) -> Format {
         self.row().format
     }
 
     /// Whether it ends a basic block.
     #[inline]
     pub fn is_terminator(self) -> bool {
-        self.row().ends_block
+        TERMINATORS[self as usize]
     }
 
     /// Which register fields it reads and writes.
