@@ -1,6 +1,6 @@
 //! The code as execution meets it, in one linear pass.
 
-use jar_isa::{Instruction, Opcode, skip};
+use jar_isa::{Instruction, MAX_SKIP, Opcode};
 
 use crate::program::Program;
 
@@ -42,8 +42,18 @@ impl Step {
 pub struct Walk<'a> {
     program: &'a Program,
     pc: u32,
+    /// An instruction starts at `pc`.
+    at_start: bool,
+    /// The first instruction start behind `pc`, or the end of the code.
+    ahead: u32,
+    /// The starts behind `ahead` in its word of the bitmask, and the bytes' index behind that word.
+    starts: u64,
+    bytes: usize,
     done: bool,
 }
+
+/// Bits of a word.
+const WORD: u32 = u64::BITS;
 
 impl<'a> Walk<'a> {
     /// Starts at address 0.
@@ -53,11 +63,54 @@ impl<'a> Walk<'a> {
 
     /// Starts at `pc`, which is the address of a step.
     pub(crate) fn starting_at(program: &'a Program, pc: u32) -> Self {
-        Walk {
+        let mut walk = Walk {
             program,
             pc,
+            at_start: program.is_instruction_start(pc),
+            ahead: pc,
+            starts: 0,
+            bytes: (pc / WORD) as usize * 8,
             done: false,
+        };
+        walk.take_word();
+        // Those behind `pc`.
+        walk.starts &= (u64::MAX - 1) << (pc % WORD);
+        walk.ahead = walk.next_start();
+        walk
+    }
+
+    #[inline(always)]
+    fn take_word(&mut self) {
+        let rest = self.program.bitmask().get(self.bytes..);
+        let rest = rest.unwrap_or_default();
+        self.starts = match rest.first_chunk() {
+            Some(bytes) => u64::from_le_bytes(*bytes),
+            None => rest
+                .iter()
+                .rfold(0, |word, byte| word << 8 | u64::from(*byte)),
+        };
+        self.bytes += 8;
+    }
+
+    /// Takes the next start, or the end of the code.
+    #[inline(always)]
+    fn next_start(&mut self) -> u32 {
+        while self.starts == 0 {
+            if self.bytes >= self.program.bitmask().len() {
+                return self.program.code_len();
+            }
+            self.take_word();
         }
+        let bit = self.starts.trailing_zeros();
+        self.starts &= self.starts - 1;
+        self.bytes as u32 * 8 - WORD + bit
+    }
+
+    /// Goes on to `ahead`.
+    #[inline(always)]
+    fn go_ahead(&mut self) {
+        (self.pc, self.at_start) = (self.ahead, true);
+        self.ahead = self.next_start();
     }
 
     fn trap(pc: u32, kind: StepKind) -> Step {
@@ -68,40 +121,32 @@ impl<'a> Walk<'a> {
             kind,
         }
     }
-
-    /// The first instruction start behind `pc`, or the end of the code.
-    fn start_behind(&self, mut pc: u32) -> u32 {
-        let end = self.program.code_len();
-        loop {
-            pc = pc.saturating_add(1 + skip(self.program.bitmask(), end, pc));
-            if pc >= end || self.program.is_instruction_start(pc) {
-                return pc.min(end);
-            }
-        }
-    }
 }
 
 impl Iterator for Walk<'_> {
     type Item = Step;
 
-    #[inline]
+    #[inline(always)]
     fn next(&mut self) -> Option<Step> {
         if self.done {
             return None;
         }
         let (program, pc) = (self.program, self.pc);
-        let end = program.code_len();
-        if pc >= end {
+        if pc >= program.code_len() {
             self.done = true;
             return Some(Walk::trap(pc, StepKind::End));
         }
-        if !program.is_instruction_start(pc) {
-            self.pc = self.start_behind(pc);
+        if !self.at_start {
+            self.go_ahead();
             return Some(Walk::trap(pc, StepKind::Gap));
         }
-        let skip = skip(program.bitmask(), end, pc);
+        let skip = (self.ahead - pc - 1).min(MAX_SKIP);
         let next = pc + 1 + skip;
-        self.pc = next;
+        if next == self.ahead {
+            self.go_ahead();
+        } else {
+            (self.pc, self.at_start) = (next, false);
+        }
         let known = Opcode::from_byte(program.code()[pc as usize]).is_some();
         Some(Step {
             pc,
@@ -136,5 +181,51 @@ mod tests {
             (100, 101, StepKind::End),
         ];
         assert_eq!(steps, expected);
+    }
+
+    /// Steps follow from the bitmask alone, and a walk from any of them goes on alike.
+    #[test]
+    fn steps_follow_the_bitmask() {
+        let mut state = 7u64;
+        for len in 1..300usize {
+            let mut bitmask = vec![0u8; len.div_ceil(8)];
+            for byte in &mut bitmask {
+                state = state.wrapping_mul(6_364_136_223_846_793_005);
+                state = state.wrapping_add(1_442_695_040_888_963_407);
+                // Sparse and dense, with gaps longer than instructions and than words.
+                let bits = (state >> 33) as u32;
+                *byte = match len % 3 {
+                    0 => bits as u8,
+                    1 => bits as u8 & (bits >> 8) as u8 & (bits >> 16) as u8,
+                    _ if bits % 16 == 0 => 1,
+                    _ => 0,
+                };
+            }
+            bitmask[0] |= 1;
+            let program = Program::new(vec![200; len], bitmask, vec![]).unwrap();
+            let steps: Vec<Step> = Walk::new(&program).collect();
+            let mut expected = 0;
+            for step in &steps {
+                assert_eq!(step.pc, expected);
+                let start = program.is_instruction_start(step.pc);
+                assert_eq!(start, step.kind == StepKind::Instruction);
+                let end = program.code_len();
+                let behind = |pc: u32| (pc + 1..end).find(|pc| program.is_instruction_start(*pc));
+                let behind = behind(step.pc).unwrap_or(end);
+                expected = match step.kind {
+                    StepKind::Instruction => behind.min(step.pc + 1 + MAX_SKIP),
+                    _ => behind,
+                };
+                if start {
+                    assert_eq!(step.next, program.next_pc(step.pc));
+                    assert_eq!(step.instruction, program.instruction_at(step.pc));
+                }
+            }
+            assert_eq!(steps.last().map(|step| step.pc), Some(program.code_len()));
+            for (index, step) in steps.iter().enumerate() {
+                let rest: Vec<Step> = Walk::starting_at(&program, step.pc).collect();
+                assert_eq!(rest, steps[index..]);
+            }
+        }
     }
 }

@@ -156,11 +156,25 @@ impl Assembler {
     /// `[rex] opcode modrm` on registers.
     #[inline(always)]
     fn plain(&mut self, width: Width, opcode: u64, reg: Reg, rm: Reg) {
+        self.plain_with(width, opcode, reg, rm, 0, 0);
+    }
+
+    /// As [`Self::plain`], with `len` (at most 4) bytes of an immediate behind.
+    #[inline(always)]
+    fn plain_with(
+        &mut self,
+        width: Width,
+        opcode: u64,
+        reg: Reg,
+        rm: Reg,
+        immediate: u64,
+        len: usize,
+    ) {
         let rex = rex(width, reg, 0, rm);
-        let rest = opcode | direct(reg, rm) << 8;
+        let rest = opcode | direct(reg, rm) << 8 | immediate << 16;
         match rex {
-            0x40 => self.put(rest, 2),
-            _ => self.put(rex | rest << 8, 3),
+            0x40 => self.put(rest, 2 + len),
+            _ => self.put(rex | rest << 8, 3 + len),
         }
     }
 
@@ -235,12 +249,10 @@ impl Assembler {
     pub fn alu_imm(&mut self, width: Width, op: Alu, to: Reg, value: i32) {
         match as_byte(value) {
             Some(byte) => {
-                self.plain(width, 0x83, op as Reg, to);
-                self.put(u64::from(byte), 1);
+                self.plain_with(width, 0x83, op as Reg, to, u64::from(byte), 1);
             }
             None => {
-                self.plain(width, 0x81, op as Reg, to);
-                self.put(value as u32 as u64, 4);
+                self.plain_with(width, 0x81, op as Reg, to, value as u32 as u64, 4);
             }
         }
     }
@@ -280,20 +292,17 @@ impl Assembler {
     pub fn imul_imm(&mut self, width: Width, to: Reg, from: Reg, value: i32) {
         match as_byte(value) {
             Some(byte) => {
-                self.plain(width, 0x6b, to, from);
-                self.put(u64::from(byte), 1);
+                self.plain_with(width, 0x6b, to, from, u64::from(byte), 1);
             }
             None => {
-                self.plain(width, 0x69, to, from);
-                self.put(value as u32 as u64, 4);
+                self.plain_with(width, 0x69, to, from, value as u32 as u64, 4);
             }
         }
     }
 
     #[inline(always)]
     pub fn shift_imm(&mut self, width: Width, op: Shift, reg: Reg, count: u8) {
-        self.plain(width, 0xc1, op as Reg, reg);
-        self.put(u64::from(count), 1);
+        self.plain_with(width, 0xc1, op as Reg, reg, u64::from(count), 1);
     }
 
     /// By the count in cl.
@@ -384,15 +393,20 @@ impl Assembler {
             None => 0x80,
         };
         let modrm = mode | (reg & 7) << 3 | base & 7;
-        self.put(head | u64::from(modrm) << (8 * len), len + 1);
-        if base & 7 == RSP {
-            self.put(0x24, 1);
+        let sib_len = usize::from(base & 7 == RSP);
+        let head = head | u64::from(modrm) << (8 * len) | (0x24 * sib_len as u64) << (8 * len + 8);
+        let len = len + 1 + sib_len;
+        let offset_len = match mode {
+            0x00 => 0,
+            0x40 => 1,
+            _ => 4,
+        };
+        let offset = offset as u32 as u64;
+        if len <= 4 {
+            return self.put(head | offset << (8 * len), len + offset_len);
         }
-        match mode {
-            0x00 => {}
-            0x40 => self.put(offset as u8 as u64, 1),
-            _ => self.put(offset as u32 as u64, 4),
-        }
+        self.put(head, len);
+        self.put(offset, offset_len);
     }
 
     /// to := base + offset.
@@ -458,23 +472,21 @@ impl Assembler {
             }
             Address { base: None, .. } => RSP,
         };
-        self.put(
-            if narrow { 0x67_65 } else { 0x65 },
-            if narrow { 2 } else { 1 },
-        );
-        if half {
-            self.put(0x66, 1);
-        }
-        let head = rex | opcode << 8;
+        // The segment, the address size, the operand size.
+        let (prefix, prefix_len) = if narrow { (0x67_65, 2) } else { (0x65, 1) };
+        let prefix = prefix | (u64::from(half) * 0x66) << (8 * prefix_len);
+        let prefix_len = prefix_len + usize::from(half);
+        let head = prefix | (rex | opcode << 8) << (8 * prefix_len);
+        let len = prefix_len + len + 1;
         match in_rcx {
             RSP => {
                 let modrm = u64::from((reg & 7) << 3 | 4) | 0x25 << 8;
-                self.put(head | modrm << (8 * (len + 1)), len + 3);
+                self.put(head | modrm << (8 * len), len + 2);
                 self.put(at.offset as u32 as u64, 4);
             }
             base => {
                 let offset = if narrow { at.offset } else { 0 };
-                self.with_base(head, len + 1, reg, base, offset);
+                self.with_base(head, len, reg, base, offset);
             }
         }
     }

@@ -31,6 +31,8 @@ const LOOP_ALIGNMENT: u32 = 64;
 const ENTRY_ALIGNMENT: u32 = 32;
 /// The most padding before a step.
 pub(super) const PADDING_MAX: usize = LOOP_ALIGNMENT as usize - 1;
+/// How many steps are decoded ahead.
+const BATCH: usize = 64;
 /// Bytes of a block's charge.
 const CHARGE_LEN: u32 = 12;
 const ROUTINES_LEN_MAX: usize = 1024;
@@ -108,7 +110,11 @@ pub(super) struct Translator<'a> {
     positions: Positions,
     offsets: Vec<u32>,
     blocks: Positions,
+    /// Where each block's charge stands, if it has one, and what it is.
+    charges: Vec<Option<Site>>,
     costs: Vec<u32>,
+    /// The opcode before the step at hand.
+    before: Opcode,
     /// Of the step at hand.
     pc: u32,
     block_start: bool,
@@ -152,7 +158,9 @@ pub(super) fn translate(
         positions: Positions::new(program.code_len()),
         offsets: Vec::with_capacity(steps),
         blocks: Positions::new(program.code_len()),
+        charges: Vec::new(),
         costs: Vec::new(),
+        before: Opcode::Trap,
         pc: 0,
         block_start: false,
         jumps: Vec::new(),
@@ -183,40 +191,66 @@ pub(super) fn translate(
 
 impl Translator<'_> {
     /// Every step; gives the cost of a trap alone.
+    ///
+    /// Steps are decoded ahead and priced behind, some at a time: the processor knows early
+    /// which instruction comes, and each of the three loops repeats itself.
     fn body(&mut self, model: GasModel) -> u32 {
         let program = self.program;
         let mut meter = BlockMeter::new(program, model);
-        let mut charge = None;
-        let mut before = Opcode::Trap;
+        let mut walk = Walk::new(program);
+        let mut batch = Vec::with_capacity(BATCH);
         self.block_start = true;
-        for step in Walk::new(program) {
-            assert!(self.asm.buffer.room() as usize >= PADDING_MAX + STEP_LEN_MAX);
-            if self.block_start {
-                self.align_block(before, step.instruction.opcode);
+        loop {
+            batch.clear();
+            while batch.len() < BATCH
+                && let Some(step) = walk.next()
+            {
+                batch.push(step);
             }
-            before = step.instruction.opcode;
-            self.pc = step.pc;
-            self.positions.push(step.pc);
-            self.offsets.push(self.asm.offset());
-            if self.block_start {
-                self.blocks.push(step.pc);
-                charge = match model.is_metered() {
-                    true => self.charge(&step),
-                    false => None,
-                };
+            if batch.is_empty() {
+                return meter.lone_trap();
             }
-            meter.step(&step);
-            self.step(&step);
-            self.block_start = step.ends_block();
-            if self.block_start {
-                let cost = meter.finish();
-                self.costs.push(cost);
-                if let Some(Site(at)) = charge {
-                    self.asm.buffer.patch(at, cost);
+            for step in &batch {
+                self.place(step, model);
+            }
+            for step in &batch {
+                meter.step(step);
+                if step.ends_block() {
+                    self.price(meter.finish());
                 }
             }
         }
-        meter.lone_trap()
+    }
+
+    /// Appends the machine code of `step`, the charge of its block included.
+    #[inline(always)]
+    fn place(&mut self, step: &Step, model: GasModel) {
+        assert!(self.asm.buffer.room() as usize >= PADDING_MAX + STEP_LEN_MAX);
+        if self.block_start {
+            self.align_block(self.before, step.instruction.opcode);
+        }
+        self.before = step.instruction.opcode;
+        self.pc = step.pc;
+        self.positions.push(step.pc);
+        self.offsets.push(self.asm.offset());
+        if self.block_start {
+            self.blocks.push(step.pc);
+            let charge = match model.is_metered() {
+                true => self.charge(step),
+                false => None,
+            };
+            self.charges.push(charge);
+        }
+        self.step(step);
+        self.block_start = step.ends_block();
+    }
+
+    /// Fills in the cost of the next block.
+    fn price(&mut self, cost: u32) {
+        if let Some(Site(at)) = self.charges[self.costs.len()] {
+            self.asm.buffer.patch(at, cost);
+        }
+        self.costs.push(cost);
     }
 
     /// Pads before a block by the opcode it starts with and the one `before`.
