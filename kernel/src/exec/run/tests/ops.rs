@@ -1,6 +1,7 @@
 //! Every operation of the host-call table: success, each error its row lists, its price before
 //! its effect, and nothing half done.
 
+mod effects;
 mod files;
 mod images;
 

@@ -180,6 +180,8 @@ pub struct Ran {
     pub gas_used: u64,
     pub before: World,
     pub after: World,
+    /// The frame's table before.
+    pub former: CNode,
     /// The frame's table, and what the effects are.
     pub table: CNode,
     pub effects: Effects,
@@ -563,6 +565,7 @@ fn run_in(
     execution.gas = Rows::new(scene.gas);
     execution.load_gas();
     let before = world(execution, logged);
+    let former = table_of(execution);
     let answer = match execution.host_call(number) {
         Ok(Flow::Value(value)) => Answer::Value(value),
         Ok(Flow::Pair(value, status)) => Answer::Pair(value, status),
@@ -586,10 +589,8 @@ fn run_in(
         gas_used,
         before,
         after,
-        table: {
-            let table = execution.frame().table.clone();
-            table.into_map(execution.store()).expect("in memory")
-        },
+        former,
+        table: table_of(execution),
         effects: {
             let log = std::mem::take(&mut execution.top().effects);
             execution.effects.finish(log)
@@ -597,6 +598,11 @@ fn run_in(
         obligations,
         memory: memory(execution.top()),
     }
+}
+
+fn table_of(execution: &Execution<'_, '_>) -> CNode {
+    let table = execution.frame().table.clone();
+    table.into_map(execution.store()).expect("in memory")
 }
 
 pub fn block_info() -> BlockInfo {
