@@ -104,8 +104,13 @@ pub(crate) fn commit_genesis(
 /// Runs the Genesis endpoint of an Image; answers the chain Instance it leaves.
 fn run_genesis(env: &Env, image: &ImageRef, genesis: &Genesis) -> Result<Instance, KernelError> {
     let loaded = env.programs.load(&*env.store, image)?;
-    let mut endpoints = loaded.image.endpoints.iter();
-    let endpoint = endpoints.find(|(_, e)| e.role == Role::Genesis);
+    let endpoints = loaded.image.endpoints.iter();
+    let mut endpoints = endpoints.filter(|(_, e)| e.role == Role::Genesis);
+    let endpoint = endpoints.next();
+    if endpoints.next().is_some() {
+        let what = "the Image has several Genesis endpoints";
+        return Err(KernelError::Genesis(what.into()));
+    }
     let table = crate::natives::genesis_table(&*env.store)?;
     let instance = Instance::program(jar_cap::genesis_type(&image.id()), image.clone(), table);
     let Some((endpoint, _)) = endpoint else {

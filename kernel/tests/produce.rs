@@ -233,6 +233,14 @@ fn a_genesis_endpoint_makes_the_first_state() {
     expected.sort_by_key(|key| key.hash());
     assert_eq!(held.expect("keys"), expected);
     assert_eq!(node.simulate_fails(), ());
+    // Which of two would it be?
+    program.endpoint(1, "again", Role::Genesis, |asm| {
+        asm.halt_with(0);
+    });
+    genesis.image = program.build().encode();
+    let store = std::sync::Arc::new(jar_kernel::memory::MemoryChainStore::new());
+    let refused = Node::open(store, &genesis, &[]).err().expect("refused");
+    assert!(refused.to_string().contains("several Genesis"), "{refused}");
 }
 
 impl Node {

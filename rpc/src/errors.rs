@@ -115,8 +115,6 @@ errors! {
         "try again, or less at once";
     ShuttingDown = 4003, "shutting_down", "the node is stopping",
         "try again when it has restarted";
-    NotSupported = 4004, "not_supported", "not supported yet",
-        "see the status table of the README";
     NeedsWebSocket = 4005, "needs_web_socket", "subscriptions need a WebSocket",
         "connect with ws:// to the same port";
 }

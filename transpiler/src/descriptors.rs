@@ -64,6 +64,10 @@ pub(crate) fn endpoints(elf: &Elf) -> Result<BTreeMap<u8, Descriptor>, Error> {
         if elf.word(entry).is_none() || entry % 4 != 0 {
             return Err(bad(name, format!("its entry {entry:#x} is not code")));
         }
+        let has_genesis = |known: &Descriptor| known.role == Role::Genesis;
+        if role == Role::Genesis && out.values().any(has_genesis) {
+            return Err(bad(name, "there is a Genesis endpoint already".into()));
+        }
         let descriptor = Descriptor {
             name: name.clone(),
             role,

@@ -443,6 +443,8 @@ fn endpoints_are_checked() {
         return;
     };
     assert_eq!(message, "endpoint b: index 0 is used twice");
+    let message = refused("endpoint a 0 2\nret\nendpoint b 1 2\nret").unwrap();
+    assert_eq!(message, "endpoint b: there is a Genesis endpoint already");
     let message = refused(".globl lonely\nlonely: ret").unwrap();
     assert!(message.contains("no section .jar.endpoints"), "{message}");
     let message =

@@ -67,6 +67,11 @@ pub fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenStream> 
                     format!("index {} is used twice", endpoint.index),
                 ));
             }
+            let is_genesis = |other: &Endpoint| other.role == Role::Genesis;
+            if is_genesis(&endpoint) && endpoints.iter().any(is_genesis) {
+                let name = &endpoint.function.sig.ident;
+                return Err(Error::new_spanned(name, "a chain has one Genesis endpoint"));
+            }
             endpoints.push(endpoint);
         }
     }

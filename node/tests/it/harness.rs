@@ -113,6 +113,21 @@ impl Chain {
         chain
     }
 
+    /// A chain of this Image, with an empty payload and short slots.
+    pub fn of_image(image: &[u8]) -> Chain {
+        let chain = Chain {
+            dir: tempfile::tempdir().expect("a directory"),
+        };
+        let (file, spec) = (chain.path("given.image"), chain.spec());
+        std::fs::write(&file, image).expect("written");
+        let slot_ms = SLOT_MS.to_string();
+        let mut arguments = vec!["chain-spec", "new", "--image", &file];
+        arguments.extend(["--chain-id", "jar-dev-given", "--slot-ms", &slot_ms]);
+        arguments.extend(["--out", &spec]);
+        stdout_of(&arguments);
+        chain
+    }
+
     pub fn spec(&self) -> String {
         self.path("spec.json")
     }

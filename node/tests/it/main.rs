@@ -12,4 +12,5 @@ mod state;
 mod subscriptions;
 mod tally;
 mod transfers;
+mod upgrade;
 mod validators;

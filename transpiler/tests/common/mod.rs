@@ -25,12 +25,13 @@ const SHELL: &str = r#"
 global_asm!(include_str!("text.s"), options(raw));
 "#;
 
-/// `endpoint NAME INDEX` in assembler text declares a Call endpoint.
+/// `endpoint NAME INDEX` in assembler text declares a Call endpoint, `endpoint NAME INDEX ROLE`
+/// one of another role.
 const MACROS: &str = r#"
-.macro endpoint name index
+.macro endpoint name index role=0
 .pushsection .jar.endpoints, "a"
 .quad \name
-.byte 1, \index, 0, 0, 1f - 0f
+.byte 1, \index, \role, 0, 1f - 0f
 0: .ascii "\name"
 1: .zero 51 - (1b - 0b)
 .popsection
