@@ -1,16 +1,18 @@
 //! An in-memory kernel for tests on the host: one Instance's table, with the host calls
 //! acting on it.
 //!
-//! It judges no gas, prices, quota or roles. It runs no other programs and makes none: `call`,
-//! `resume`, `abort`, `detach`, `set_image`, `make_image`, `derive_spawn` and `subtype` answer
-//! `Denied`. A yield takes the next of [`World::answers`]. Each thread has a kernel of its own.
+//! `call` runs the programs that a test [installs](install), on the tables of [`Cap::Instance`];
+//! their faults are undone as the kernel undoes them. It judges no gas, prices, quota, roles or
+//! reserved slots, and makes no programs: `set_image`, `make_image`, `derive_spawn` and `subtype`
+//! answer `Denied`, as do `resume`, `abort` and `detach`, for a yield takes the next of
+//! [`World::answers`]. Each thread has a kernel of its own.
 
 extern crate std;
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 use std::thread_local;
 
 use jar_abi::{ATTEST_ABSENT, ATTEST_RECORDED, Kind, Status, slots};
@@ -26,9 +28,17 @@ pub enum Cap {
     CNode(BTreeMap<Vec<u8>, Cap>),
     /// An Instance of the kernel's own, by name.
     Native(&'static str),
-    /// A type, by name of the native Instance.
+    /// An Instance of an [installed](install) program, by the program's name, with its table.
+    Instance(&'static str, BTreeMap<Vec<u8>, Cap>),
+    /// A type, by name of the native Instance or of the program.
     Type(&'static str),
 }
+
+/// An endpoint as the kernel enters it: φ7..φ10 to the halt value.
+pub type Entry = extern "C-unwind" fn(u64, u64, u64, u64) -> u64;
+
+/// How deep calls may nest.
+const DEPTH_MAX: u32 = 128;
 
 /// An item appended by `slot_emit`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -179,6 +189,18 @@ impl World {
         ATTEST_RECORDED
     }
 
+    /// Undoes what a fault undoes: not what was consumed, signed or logged.
+    fn undo_to(&mut self, before: World) {
+        let faulted = core::mem::replace(self, before);
+        self.attestations = faulted.attestations;
+        self.keys = faulted.keys;
+        self.given = faulted.given;
+        self.logs = faulted.logs;
+        self.asked = faulted.asked;
+        self.answers = faulted.answers;
+        self.recorded = faulted.recorded;
+    }
+
     fn authority(&self, path: &[Vec<u8>], name: &str) -> Result<(), Status> {
         match self.get(path)? {
             Cap::Native(native) if *native == name => Ok(()),
@@ -189,6 +211,15 @@ impl World {
 
 thread_local! {
     static WORLD: RefCell<World> = RefCell::new(World::genesis());
+    static PROGRAMS: RefCell<BTreeMap<&'static str, BTreeMap<u8, Entry>>> =
+        const { RefCell::new(BTreeMap::new()) };
+    static DEPTH: Cell<u32> = const { Cell::new(1) };
+}
+
+/// Makes a program known to this thread's kernel, by its endpoints.
+pub fn install(program: &'static str, endpoints: impl IntoIterator<Item = (u8, Entry)>) {
+    let endpoints = endpoints.into_iter().collect();
+    PROGRAMS.with(|programs| programs.borrow_mut().insert(program, endpoints));
 }
 
 /// Looks at, or changes, this thread's kernel.
@@ -213,7 +244,7 @@ pub(crate) mod calls {
     use std::panic;
 
     use blake2::{Blake2b, Digest, digest::consts::U32};
-    use jar_abi::HashAlgorithm;
+    use jar_abi::{CallStatus, Fault, HashAlgorithm};
     use parity_scale_codec::{Decode, Encode};
 
     use super::*;
@@ -327,7 +358,7 @@ pub(crate) mod calls {
         with(|w| match w.get(&slot.keys()) {
             Ok(Cap::Data(bytes)) => (Kind::Data as i64, bytes.len() as u64),
             Ok(Cap::CNode(_)) => (Kind::CNode as i64, 0),
-            Ok(Cap::Native(_)) => (Kind::Instance as i64, 0),
+            Ok(Cap::Native(_) | Cap::Instance(..)) => (Kind::Instance as i64, 0),
             Ok(Cap::Type(_)) => (Kind::Type as i64, 0),
             Err(status) => (status as i64, 0),
         })
@@ -355,7 +386,7 @@ pub(crate) mod calls {
 
     pub(crate) fn same_type(a: &Path, b: &Path) -> i64 {
         let name = |cap: &Cap| match cap {
-            Cap::Native(name) | Cap::Type(name) => Ok(*name),
+            Cap::Native(name) | Cap::Instance(name, _) | Cap::Type(name) => Ok(*name),
             _ => Err(Status::WrongKind),
         };
         with(|w| {
@@ -367,7 +398,7 @@ pub(crate) mod calls {
 
     pub(crate) fn type_of(src: &Path, dst: &Path) -> i64 {
         with(|w| match w.get(&src.keys()) {
-            Ok(Cap::Native(name)) => {
+            Ok(Cap::Native(name) | Cap::Instance(name, _)) => {
                 let name = *name;
                 code(w.put(&dst.keys(), Cap::Type(name)))
             }
@@ -395,8 +426,69 @@ pub(crate) mod calls {
         with(|w| code(w.put(&dst.keys(), Cap::Data(bytes.to_vec()))))
     }
 
-    pub(crate) fn call(_slot: &Path, _endpoint: u8, _arguments: [u64; 4]) -> (u64, u64) {
-        (DENIED as u64, jar_abi::CallStatus::Refused as u64)
+    pub(crate) fn call(slot: &Path, endpoint: u8, arguments: [u64; 4]) -> (u64, u64) {
+        let slot = slot.keys();
+        let (program, table, entry) = match callee(&slot, endpoint) {
+            Ok(callee) => callee,
+            Err(status) => return (status as i64 as u64, CallStatus::Refused as u64),
+        };
+        let scratch = alloc::vec![slots::SCRATCH];
+        let (before, outer) = with(|w| {
+            let before = w.clone();
+            let mut inner = table;
+            inner.remove(&scratch);
+            if let Some(passed) = w.table.remove(&scratch) {
+                inner.insert(scratch.clone(), passed);
+            }
+            (before, core::mem::replace(&mut w.table, inner))
+        });
+        DEPTH.with(|depth| depth.set(depth.get() + 1));
+        let [a, b, c, d] = arguments;
+        let ended = panic::catch_unwind(|| entry(a, b, c, d));
+        DEPTH.with(|depth| depth.set(depth.get() - 1));
+        with(|w| {
+            let mut inner = core::mem::replace(&mut w.table, outer);
+            match ended {
+                Ok(value) => {
+                    if let Some(left) = inner.remove(&scratch) {
+                        w.table.insert(scratch, left);
+                    }
+                    // The slot was there at entry, and nothing but the callee ran.
+                    if let (Ok(parent), Some(key)) = (w.parent(&slot), slot.last()) {
+                        parent.insert(key.clone(), Cap::Instance(program, inner));
+                    }
+                    (value, CallStatus::Ok as u64)
+                }
+                Err(_) => {
+                    w.undo_to(before);
+                    w.table.remove(&scratch);
+                    (Fault::Panic as u64, CallStatus::Faulted as u64)
+                }
+            }
+        })
+    }
+
+    type Callee = (&'static str, BTreeMap<Vec<u8>, Cap>, Entry);
+
+    fn callee(slot: &[Vec<u8>], endpoint: u8) -> Result<Callee, Status> {
+        if slot.first().is_some_and(|key| *key == [slots::SCRATCH]) {
+            return Err(Status::Busy);
+        }
+        let (program, table) = with(|w| match w.get(slot)? {
+            Cap::Instance(program, table) => Ok((*program, table.clone())),
+            Cap::Native(_) => Err(Status::Denied),
+            _ => Err(Status::WrongKind),
+        })?;
+        let entry = PROGRAMS.with(|programs| {
+            let programs = programs.borrow();
+            let endpoints = programs.get(program);
+            endpoints.and_then(|endpoints| endpoints.get(&endpoint).copied())
+        });
+        let entry = entry.ok_or(Status::NoEndpoint)?;
+        match DEPTH.get() < DEPTH_MAX {
+            true => Ok((program, table, entry)),
+            false => Err(Status::Depth),
+        }
     }
 
     pub(crate) fn attest(slot: &Path, key: &[u8; 32], blob: &[u8], scope: &[u8]) -> i64 {
