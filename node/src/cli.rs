@@ -251,6 +251,43 @@ pub enum Token {
         #[arg(long)]
         json: bool,
     },
+    /// Show who validates, and who will
+    Validators {
+        /// The node
+        #[arg(long, value_name = "URL", default_value = RPC_URL, env = "JAR_RPC")]
+        rpc: String,
+        /// Answer as JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Decide who validates next, and wait until the decision is in a block
+    ///
+    /// It takes effect once it is final and present and next validators have finalized a block
+    /// together. That needs more than two thirds of the next ones up, with these keys, and nothing
+    /// calls it off.
+    SetValidators {
+        /// The next validators in order of their turns: development validators, or public keys as
+        /// 0x hex
+        #[arg(
+            long,
+            value_name = "NAME|0xKEY,...",
+            value_delimiter = ',',
+            required = true
+        )]
+        to: Vec<String>,
+        /// Development validators who sign: more than two thirds of the present ones
+        #[arg(long, value_name = "NAME,...", value_delimiter = ',', required = true)]
+        signers: Vec<String>,
+        /// How many seconds to wait for the block
+        #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+        timeout: u64,
+        /// The node
+        #[arg(long, value_name = "URL", default_value = RPC_URL, env = "JAR_RPC")]
+        rpc: String,
+        /// Answer as JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Show a balance
     Balance {
         /// A development wallet, or a public key as 0x hex

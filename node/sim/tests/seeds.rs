@@ -303,3 +303,12 @@ fn losses_do_not_stall_finality() {
         assert!(finalized > 60, "seed {seed}: height {finalized}");
     }
 }
+
+/// Nodes in these were stuck, as they asked one peer alone: one that answers nothing, or that has
+/// only the newer blocks.
+#[test]
+fn seeds_that_once_broke_a_promise() {
+    for seed in [224, 239] {
+        kept(&Scenario::of_seed(seed));
+    }
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Chain, Node, json_of};
+use crate::harness::{Chain, Node, failure_of, json_of};
 use crate::proxy::Link;
 
 const NAMES: [&str; 4] = ["alice", "bob", "carol", "dave"];
@@ -144,6 +144,69 @@ fn validators_come_and_go() {
     four.finalize(2);
     four.start_node("dave", "dave", &[]);
     four.finalize(2);
+}
+
+/// Dave leaves and Erin comes: finality goes on without him, and needs her.
+#[test]
+fn a_validator_is_replaced() {
+    let mut four = Four::start();
+    four.finalize(1);
+    four.start_node("erin", "erin", &[]);
+    let url = four.nodes["alice"].url();
+    let refused = failure_of(&[
+        "token",
+        "set-validators",
+        "--to",
+        "alice,erin",
+        "--signers",
+        "alice,bob",
+        "--rpc",
+        &url,
+    ]);
+    assert!(refused.contains("NoQuorum"), "{refused}");
+    let stranger = failure_of(&[
+        "token",
+        "set-validators",
+        "--to",
+        "alice",
+        "--signers",
+        "erin",
+        "--rpc",
+        &url,
+    ]);
+    assert!(
+        stranger.contains("no validator of this chain"),
+        "{stranger}"
+    );
+    let (to, signers) = ("alice,bob,carol,erin", "alice,bob,carol");
+    let decided = json_of(&[
+        "token",
+        "set-validators",
+        "--to",
+        to,
+        "--signers",
+        signers,
+        "--rpc",
+        &url,
+        "--json",
+    ]);
+    assert!(decided["height"].as_u64().is_some());
+    let validators = |node: &Node| {
+        let url = node.url();
+        json_of(&["token", "validators", "--rpc", &url, "--json"])
+    };
+    for node in four.nodes.values() {
+        node.until(|node| validators(node)["epoch"] == 2);
+        let now = validators(node);
+        assert_eq!(now["present"].as_array().expect("keys").len(), 4);
+        assert_eq!(now["next"], Value::Null);
+    }
+    four.kill("dave");
+    four.finalize(3);
+    four.kill("erin");
+    four.finalize(1);
+    four.kill("carol");
+    four.stand_still();
 }
 
 #[test]

@@ -28,6 +28,9 @@ pub enum Error {
     /// The chain's program refused the transfer.
     #[error("{0:?}: {0} (code {code})", code = *.0 as u64)]
     Refused(api::Error),
+    /// The chain's consensus refused a change of the validators.
+    #[error("{0:?}: {0} (code {code})", code = *.0 as u64)]
+    RefusedChange(jar_poa::Error),
     /// The chain's program refused with a code that a token chain does not have.
     #[error("refused with code {0}, which is not one of a token chain")]
     RefusedOther(u64),
@@ -58,7 +61,11 @@ impl From<ClientError> for Error {
 }
 
 fn refused(code: u64) -> Error {
-    api::Error::from_code(code).map_or(Error::RefusedOther(code), Error::Refused)
+    let transfer = api::Error::from_code(code).map(Error::Refused);
+    let change = || jar_poa::Error::from_code(code).map(Error::RefusedChange);
+    transfer
+        .or_else(change)
+        .unwrap_or(Error::RefusedOther(code))
 }
 
 /// A transfer in a block.
@@ -170,8 +177,17 @@ impl TokenClient {
 
     /// Submits an event that was signed before.
     pub async fn submit_event(&self, event: &Event) -> Result<Submitted, Error> {
+        self.submit_to(api::TRANSFER_IN, event).await
+    }
+
+    /// Submits a signed event to a Dispatch endpoint.
+    pub(crate) async fn submit_to(
+        &self,
+        endpoint: &str,
+        event: &Event,
+    ) -> Result<Submitted, Error> {
         let attestations: Vec<_> = event.attestations.iter().map(Into::into).collect();
-        let endpoint = EndpointRef::from(api::TRANSFER_IN);
+        let endpoint = EndpointRef::from(endpoint);
         let payload = Bytes(event.payload.clone());
         let submitted = self
             .client

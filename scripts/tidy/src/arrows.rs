@@ -33,7 +33,13 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("jar-token-api", &[]),
     (
         "jar-token-client",
-        &["jar-cap", "jar-kernel", "jar-rpc", "jar-token-api"],
+        &[
+            "jar-cap",
+            "jar-kernel",
+            "jar-poa",
+            "jar-rpc",
+            "jar-token-api",
+        ],
     ),
     ("jar-tidy", &[]),
     (

@@ -96,10 +96,15 @@ impl Driver {
         self.claims().map(|(_, c)| c.height).max().unwrap_or(0)
     }
 
-    fn begin_download(&mut self, target: u64, only: Option<PeerId>) {
+    /// Height of the first block of a download up to a target.
+    fn first_to_ask(&self, target: u64) -> u64 {
         let lowest = self.finalized.height.saturating_add(1);
         let highest = self.head.height.saturating_add(1).min(target);
-        let from = highest.saturating_sub(self.back).max(lowest);
+        highest.saturating_sub(self.back).max(lowest)
+    }
+
+    fn begin_download(&mut self, target: u64, only: Option<PeerId>) {
+        let from = self.first_to_ask(target);
         self.epoch += 1;
         self.download = Some(Download {
             from,
@@ -158,19 +163,18 @@ impl Driver {
         }
     }
 
-    /// A free peer that claims a better chain with a block of this height.
+    /// Whether a peer claims a better chain with a block of this height, and can serve it.
+    fn gives(&self, peer: &PeerId, height: u64) -> bool {
+        let mut claims = self.claims();
+        let has = claims.any(|(of, claim)| of == *peer && claim.height >= height);
+        let status = self.peers.status(peer);
+        has && status.is_some_and(|status| status.first_height <= height)
+    }
+
+    /// A free peer with a block of this height.
     fn peer_with(&self, height: u64, only: Option<PeerId>) -> Option<PeerId> {
-        let claims: BTreeMap<PeerId, BlockRef> = self.claims().collect();
-        let has = |peer: &PeerId| {
-            let claims = claims.get(peer).is_some_and(|c| c.height >= height);
-            claims && only.is_none_or(|only| only == *peer)
-        };
-        let serves = |peer: &PeerId| {
-            let status = self.peers.status(peer);
-            status.is_some_and(|status| status.first_height <= height)
-        };
-        let free = self.peers.free(self.now_ms);
-        free.into_iter().find(|peer| has(peer) && serves(peer))
+        let mut free = self.peers.free(self.now_ms).into_iter();
+        free.find(|peer| only.is_none_or(|only| only == *peer) && self.gives(peer, height))
     }
 
     fn set_range(&mut self, from: u64, state: RangeState) {
@@ -188,7 +192,13 @@ impl Driver {
     }
 
     pub(super) fn range_unanswered(&mut self, id: RequestId, from: u64) {
-        if self.is_awaited(id, from) {
+        if !self.is_awaited(id, from) {
+            return;
+        }
+        if self.download.as_ref().is_some_and(|d| d.only.is_some()) {
+            // Nobody else would be asked: who claims the best chain may never show it.
+            self.download = None;
+        } else {
             self.set_range(from, RangeState::Wanted);
         }
     }
@@ -290,9 +300,15 @@ impl Driver {
         }
     }
 
-    /// Two peers gave blocks of different chains: goes on with the one that claims the best.
+    /// Two peers gave blocks of different chains: goes on with the one that claims the best, of
+    /// those that answer.
     fn split_download(&mut self) {
-        let best = self.claims().max_by_key(|(peer, c)| (c.score, *peer));
+        let free = self.peers.free(self.now_ms);
+        let can_give = |(peer, claim): &(PeerId, BlockRef)| {
+            free.contains(peer) && self.gives(peer, self.first_to_ask(claim.height))
+        };
+        let claims = self.claims().filter(can_give);
+        let best = claims.max_by_key(|(peer, c)| (c.score, *peer));
         self.download = None;
         if let Some((peer, claim)) = best {
             self.begin_download(claim.height, Some(peer));
@@ -308,7 +324,7 @@ impl Driver {
         let is_gone = target < download.next
             || download
                 .only
-                .is_some_and(|only| !self.peers.contains(&only));
+                .is_some_and(|only| !self.gives(&only, download.next));
         if download.importing == 0 && (is_reached || is_gone) {
             self.back = 0;
             self.download = None;

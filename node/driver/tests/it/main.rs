@@ -4,5 +4,6 @@ mod golden;
 mod gossip;
 mod harness;
 mod hostile;
+mod limits;
 mod ranges;
 mod records;

@@ -225,6 +225,46 @@ fn a_fork_is_followed_from_where_it_begins() {
     assert!(banned(&rig.give(Input::Tick)).is_empty());
 }
 
+/// Two peers have different chains, and a third claims the best one and shows nothing.
+#[test]
+fn a_silent_claim_of_the_best_chain_stops_nobody() {
+    let (theirs, others) = (chain(40, 1), chain(70, 2));
+    let mut rig = Rig::new(config());
+    let mut boast = status(&chain(80, 3)[79]);
+    boast.head.score = u64::MAX;
+    let mut queue: std::collections::VecDeque<Asked> =
+        ranges(&rig.meet(1, status(&theirs[39]))).into();
+    queue.extend(ranges(&rig.meet(2, status(&others[69]))));
+    queue.extend(ranges(&rig.meet(3, boast)));
+    let mut highest = 0;
+    let mut silent = Vec::new();
+    for _ in 0..200 {
+        let effects = match queue.pop_front() {
+            Some((id, of, ..)) if of == peer(3) => {
+                silent.push(id);
+                continue;
+            }
+            Some((id, of, from, count)) => {
+                let blocks = if of == peer(1) { &theirs } else { &others };
+                let (imported, mut effects) = {
+                    let effects = rig.answer(id, slice(blocks, from, count));
+                    rig.import_all(effects)
+                };
+                highest = imported.into_iter().fold(highest, u64::max);
+                effects.extend(rig.give(Input::Tick));
+                effects
+            }
+            None => {
+                rig.now_ms += Limits::default().request_ms;
+                rig.give(Input::Tick)
+            }
+        };
+        queue.extend(ranges(&effects));
+    }
+    assert!(!silent.is_empty(), "it was asked");
+    assert_eq!(highest, 70);
+}
+
 #[test]
 fn peers_of_other_chains_are_sent_away() {
     let mut rig = Rig::new(config());
