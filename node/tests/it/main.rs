@@ -4,6 +4,7 @@ mod bad_input;
 mod contracts;
 mod crash;
 mod harness;
+mod hostile;
 mod network;
 mod offline;
 mod process;
