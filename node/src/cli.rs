@@ -471,6 +471,24 @@ pub enum Bench {
         #[arg(long)]
         peers: Option<PathBuf>,
     },
+    /// Four nodes: from submitting to a block and to finality; a full sync beside plain import
+    Finality {
+        /// Transfers at each pace
+        #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..=100_000))]
+        transfers: u64,
+        /// Blocks of a chain that is synced, of a vote each
+        #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+        blocks: u64,
+        /// Events of a chain that is synced, of full blocks
+        #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u64).range(1..=10_000_000))]
+        events: u64,
+        /// How often each is synced
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=100))]
+        rounds: u64,
+        /// Answer as JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Subcommands of `config`.

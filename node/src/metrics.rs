@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use jar_driver::{Progress, Stage};
+use jar_driver::{Offence, Progress, Stage};
 use jar_kernel::Refusal;
 use jar_rpc::ErrorKind;
 use prometheus::{
@@ -17,6 +17,40 @@ const SECONDS: [f64; 12] = [
 
 /// Why nothing was built in a slot of another author.
 pub const NOT_AUTHOR: &str = "not_author";
+
+/// Why builds come to nothing.
+const BUILD_FAILURES: [&str; 3] = [NOT_AUTHOR, "stale_slot", "invalid"];
+/// Why events are refused.
+const REFUSALS: [&str; 10] = [
+    "unknown_endpoint",
+    "wrong_role",
+    "too_large",
+    "already_known",
+    "bad_signature",
+    "unused_traces",
+    "rejected",
+    "faulted",
+    "pipeline_full",
+    "internal",
+];
+/// What is gossiped, and what is made of it.
+const GOSSIP: [&str; 3] = ["blocks", "dispatch", "aggregate"];
+const VERDICTS: [&str; 3] = ["accept", "reject", "ignore"];
+/// Why connections are refused.
+const REFUSED: [&str; 2] = ["address", "other"];
+/// What peers ask for.
+const REQUESTS: [&str; 4] = ["status", "blocks", "pivot", "records"];
+/// Peers are banned for offences, and for this.
+pub const GOSSIP_SCORE: &str = "gossip score";
+const OFFENCES: [Offence; 7] = [
+    Offence::Malformed,
+    Offence::Invalid,
+    Offence::Rejected,
+    Offence::Lied,
+    Offence::Stalled,
+    Offence::Flooded,
+    Offence::OtherChain,
+];
 
 /// Every metric.
 #[derive(Debug)]
@@ -154,8 +188,33 @@ impl Metrics {
             },
             registry,
         };
+        metrics.begin();
         metrics.describe(engine, chain_id)?;
         Ok(metrics)
+    }
+
+    /// Counters begin at 0: one that appears with a 1 has not increased, for Prometheus.
+    fn begin(&self) {
+        let begin = |counters: &IntCounterVec, labels: &[&str]| {
+            counters.with_label_values(labels);
+        };
+        REFUSALS.iter().for_each(|r| begin(&self.refused, &[r]));
+        for reason in BUILD_FAILURES {
+            begin(&self.builds_failed, &[reason]);
+        }
+        let network = &self.network;
+        for kind in GOSSIP {
+            begin(&network.published, &[kind]);
+            VERDICTS
+                .iter()
+                .for_each(|v| begin(&network.gossip, &[kind, v]));
+        }
+        REFUSED.iter().for_each(|r| begin(&network.refused, &[r]));
+        REQUESTS.iter().for_each(|r| begin(&network.served, &[r]));
+        for offence in OFFENCES {
+            begin(&network.banned, &[&format!("{offence:?}")]);
+        }
+        begin(&network.banned, &[GOSSIP_SCORE]);
     }
 
     fn describe(&self, engine: &str, chain_id: &str) -> Result<(), prometheus::Error> {
@@ -235,6 +294,7 @@ pub struct NetworkMetrics {
     published: IntCounterVec,
     refused: IntCounterVec,
     banned: IntCounterVec,
+    served: IntCounterVec,
     syncing: IntGauge,
     target: IntGauge,
     records: IntGauge,
@@ -273,6 +333,12 @@ impl NetworkMetrics {
                 "Peers banned",
                 &["reason"],
             )?,
+            served: counters(
+                registry,
+                "jar_requests_served_total",
+                "Requests of peers that were answered",
+                &["kind"],
+            )?,
             syncing: gauge(registry, "jar_syncing", "1 while the node is behind")?,
             target: gauge(
                 registry,
@@ -305,6 +371,11 @@ impl NetworkMetrics {
     /// Counts a ban.
     pub fn banned(&self, reason: &str) {
         self.banned.with_label_values(&[reason]).inc();
+    }
+
+    /// Counts a request of a peer that was answered.
+    pub fn served(&self, kind: &str) {
+        self.served.with_label_values(&[kind]).inc();
     }
 
     /// Shows how far a sync has come.

@@ -1,6 +1,7 @@
 //! Everything but running the node.
 
 pub mod bench;
+mod bench_network;
 pub mod chain_spec;
 pub mod config;
 pub mod contracts;

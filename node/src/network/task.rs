@@ -35,6 +35,7 @@ use super::score::BAN_SCORE;
 use super::topics::{Kind, Topics, decode};
 use super::{Command, CommandQueue, Options, Parts, address};
 use crate::inbox::Inbox;
+use crate::metrics::GOSSIP_SCORE;
 use crate::shared::Shared;
 
 /// How often the task looks after itself.
@@ -211,6 +212,7 @@ impl Task {
     /// Reads an answer from the store, off this task.
     fn serve(&mut self, inbound: InboundId, request: Request, status: Status) {
         let (store, places) = (self.store.clone(), self.places.clone());
+        let (shared, kind) = (self.shared.clone(), kind(&request));
         self.answers.spawn(async move {
             let Ok(_place) = places.acquire_owned().await else {
                 return (inbound, None);
@@ -218,7 +220,10 @@ impl Task {
             let read =
                 move || serve::answer(&*store, status, &request).map(|answer| answer.encode());
             let answer = match tokio::task::spawn_blocking(read).await {
-                Ok(Ok(answer)) => Some(answer),
+                Ok(Ok(answer)) => {
+                    shared.metrics.network.served(kind);
+                    Some(answer)
+                }
                 Ok(Err(error)) => {
                     warn!(target: "network", %error, "a peer's request was not answered");
                     None
@@ -535,7 +540,7 @@ impl Task {
             .filter(is_bad)
             .collect();
         for peer in bad {
-            self.ban(peer, BAN, "gossip score");
+            self.ban(peer, BAN, GOSSIP_SCORE);
         }
         self.dial_due(now);
         let is_alone = self.peers.len() < PEERS_WANTED && !self.options.bootnodes_only;
@@ -595,6 +600,16 @@ impl Task {
         infos.sort_by(|a, b| a.peer_id.cmp(&b.peer_id));
         self.shared.metrics.network.peers.set(infos.len() as i64);
         self.publish.send_replace(Arc::new(infos));
+    }
+}
+
+/// What a request is for, in metrics.
+fn kind(request: &Request) -> &'static str {
+    match request {
+        Request::Status(_) => "status",
+        Request::Blocks { .. } | Request::Ancestry { .. } => "blocks",
+        Request::Pivot(_) => "pivot",
+        Request::Records(_) => "records",
     }
 }
 

@@ -155,7 +155,19 @@ impl Chain {
         others: &[&Node],
         more: &[&str],
     ) -> Node {
-        let mut flags = vec!["--p2p-listen", "/ip4/127.0.0.1/tcp/0"];
+        self.start_listening(data, "/ip4/127.0.0.1/tcp/0", key, others, more)
+    }
+
+    /// The same listening where it is told to.
+    pub fn start_listening(
+        &self,
+        data: &str,
+        listen: &str,
+        key: Option<&str>,
+        others: &[&Node],
+        more: &[&str],
+    ) -> Node {
+        let mut flags = vec!["--p2p-listen", listen];
         flags.extend(key.iter().flat_map(|key| ["--dev-key", key]));
         for other in others {
             flags.extend(["--bootnodes", other.p2p()]);
@@ -297,11 +309,29 @@ impl Node {
         http(self.metrics, "GET", path, "")
     }
 
+    /// A metric's value, or the sum over its labels of which one contains a text.
+    pub fn metric(&self, name: &str, label: &str) -> u64 {
+        let (_, text) = self.page("/metrics");
+        let lines = text.lines().filter_map(|line| {
+            let (series, value) = line.rsplit_once(' ')?;
+            let (found, labels) = series.split_once('{').unwrap_or((series, ""));
+            (found == name && labels.contains(label)).then_some(value)
+        });
+        lines
+            .map(|value| value.parse::<f64>().expect("a number") as u64)
+            .sum()
+    }
+
     /// Asks again until the answer is good.
+    #[track_caller]
     pub fn until(&self, mut good: impl FnMut(&Node) -> bool) {
         let deadline = Instant::now() + PATIENCE;
         while !good(self) {
-            assert!(Instant::now() < deadline, "it does not come");
+            if Instant::now() >= deadline {
+                let (_, metrics) = self.page("/metrics");
+                let lines: Vec<String> = self.lines.try_iter().collect();
+                panic!("it does not come:\n{metrics}\n{}", lines.join("\n"));
+            }
             std::thread::park_timeout(Duration::from_millis(SLOT_MS / 4));
         }
     }

@@ -2,14 +2,17 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// Passes connections on to a node, until it is cut.
 pub struct Link {
     address: SocketAddr,
     peer: String,
     is_cut: Arc<AtomicBool>,
+    /// Milliseconds for each part that passes.
+    delay_ms: Arc<AtomicU64>,
     open: Arc<Mutex<Vec<TcpStream>>>,
 }
 
@@ -24,9 +27,11 @@ impl Link {
             address: listener.local_addr().expect("an address"),
             peer,
             is_cut: Arc::default(),
+            delay_ms: Arc::default(),
             open: Arc::default(),
         };
         let (is_cut, open) = (link.is_cut.clone(), link.open.clone());
+        let delay_ms = link.delay_ms.clone();
         // It waits for connections until the process ends.
         std::thread::spawn(move || {
             for from in listener.incoming().map_while(Result::ok) {
@@ -34,8 +39,8 @@ impl Link {
                     continue;
                 }
                 if let Ok(to) = TcpStream::connect(target) {
-                    pass(&from, &to, &open);
-                    pass(&to, &from, &open);
+                    pass(&from, &to, &open, &delay_ms);
+                    pass(&to, &from, &open, &delay_ms);
                 }
             }
         });
@@ -46,6 +51,12 @@ impl Link {
     pub fn multiaddr(&self) -> String {
         let (ip, port) = (self.address.ip(), self.address.port());
         format!("/ip4/{ip}/tcp/{port}/p2p/{}", self.peer)
+    }
+
+    /// Lets 16 KiB pass in this time at the most; from connections that begin later on.
+    pub fn slow(&self, delay: Duration) {
+        let delay_ms = delay.as_millis() as u64;
+        self.delay_ms.store(delay_ms, Ordering::SeqCst);
     }
 
     /// Ends all connections, and takes none.
@@ -64,13 +75,15 @@ impl Link {
 }
 
 /// Copies bytes one way until an end is gone.
-fn pass(from: &TcpStream, to: &TcpStream, open: &Mutex<Vec<TcpStream>>) {
+fn pass(from: &TcpStream, to: &TcpStream, open: &Mutex<Vec<TcpStream>>, delay_ms: &AtomicU64) {
     let clone = |stream: &TcpStream| stream.try_clone().expect("a socket");
     let (mut from, mut to) = (clone(from), clone(to));
     open.lock().expect("no panic").push(clone(&from));
+    let delay = Duration::from_millis(delay_ms.load(Ordering::SeqCst));
     std::thread::spawn(move || {
         let mut bytes = [0; 16 << 10];
         while let Ok(count @ 1..) = from.read(&mut bytes) {
+            std::thread::park_timeout(delay);
             if to.write_all(&bytes[..count]).is_err() {
                 break;
             }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use crate::blocks::copy_dir;
 use crate::harness::{Chain, Node, failure_of, json_of};
 use crate::proxy::Link;
 
@@ -222,16 +223,6 @@ fn a_partition_heals() {
     four.stand_still();
     crossing().for_each(|(_, _, link)| link.mend());
     four.finalize(3);
-}
-
-/// A copy of a directory, as a backup tool makes it.
-fn copy_dir(from: &str, to: &str) {
-    std::fs::create_dir_all(to).expect("a directory");
-    for entry in std::fs::read_dir(from).expect("a directory") {
-        let entry = entry.expect("an entry");
-        let to = format!("{to}/{}", entry.file_name().to_str().expect("UTF-8"));
-        std::fs::copy(entry.path(), to).expect("copied");
-    }
 }
 
 fn signs(node: &Node) -> bool {

@@ -16,6 +16,7 @@ use jar_kernel::signer::Signer;
 use jar_kernel::{Genesis, Kernel, Params};
 
 use self::transfers::Transfers;
+use super::bench_network::Plan;
 use super::print_json;
 use crate::cli::Bench;
 
@@ -75,5 +76,20 @@ pub fn run(command: Bench) -> anyhow::Result<()> {
             engine,
             peers,
         }),
+        Bench::Finality {
+            transfers,
+            blocks,
+            events,
+            rounds,
+            json,
+        } => {
+            let plan = Plan {
+                transfers: usize::try_from(transfers)?,
+                blocks: usize::try_from(blocks)?,
+                events: usize::try_from(events)?,
+                rounds: usize::try_from(rounds)?,
+            };
+            super::bench_network::run(plan, json)
+        }
     }
 }
