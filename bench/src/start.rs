@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use jar_pvm::{Engine, GasModel, MemoryMap, Program};
+use jar_pvm::{Access, Engine, GasModel, MemoryMap, Program};
 
 use crate::guests::Guest;
 use crate::measure::{median, micros};
@@ -16,7 +16,7 @@ pub fn start(engine: &dyn Engine, guest: &Guest, bytes: u64, eager: bool) -> f64
     let code = engine.prepare(Arc::new(program), GasModel::Pipeline);
     let mut regions = guest.regions.clone();
     for region in &mut regions {
-        region.eager &= eager;
+        region.eager = eager && region.access == Access::ReadWrite;
     }
     let map = MemoryMap::new(regions).expect("a sound layout");
     let once = || {

@@ -13,18 +13,27 @@ use jar_pvm::{
 /// The engines under test.
 const ENGINES: &[EngineKind] = &[EngineKind::Interpreter, EngineKind::Recompiler];
 
-/// The engines that this platform has.
+/// The engines that this platform has; the recompiler in both of its ways to learn of writes.
 pub fn engines() -> Vec<Arc<dyn Engine>> {
     let engines = ENGINES.iter().map(|kind| (kind, engine(*kind)));
-    engines
-        .filter_map(|(kind, engine)| match engine {
-            Ok(engine) => Some(engine),
-            Err(error) => {
-                println!("SKIPPED: {kind}: {error}");
-                None
-            }
-        })
-        .collect()
+    let engines = engines.filter_map(|(kind, engine)| match engine {
+        Ok(engine) => Some(engine),
+        Err(error) => {
+            println!("SKIPPED: {kind}: {error}");
+            None
+        }
+    });
+    engines.chain(without_tracking()).collect()
+}
+
+/// The recompiler as it is where the kernel doesn't record writes, if here it does.
+fn without_tracking() -> Option<Arc<dyn Engine>> {
+    #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+    if let Some(engine) = jar_pvm::Recompiler::detect().filter(|engine| engine.is_tracking()) {
+        return Some(Arc::new(engine.without_tracking()));
+    }
+    println!("SKIPPED: recompiler with writes recorded: not supported on this platform");
+    None
 }
 
 /// A region of zeros.

@@ -93,7 +93,8 @@ pub trait Machine: Send {
     /// Writes `bytes` at `addr` for the host, if the guest may; the pages count as written.
     fn write(&mut self, addr: u32, bytes: &[u8]) -> Result<(), MemoryError>;
 
-    /// How many pages [`Machine::written_pages`] has, in constant time.
+    /// How many pages [`Machine::written_pages`] has; no more work behind a host call than a
+    /// system call.
     fn written_count(&self) -> u32;
 
     /// Numbers (address / 4096) of the pages written by completed stores or

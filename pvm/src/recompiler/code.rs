@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use super::Recompiler;
 use super::codes::Known;
 use super::machine::RecompiledMachine;
 use super::routines::{CONTEXT_LEN, Context, EXIT_FAULT, Left};
@@ -20,16 +21,16 @@ pub struct RecompiledCode {
     pub(super) program: Arc<Program>,
     model: GasModel,
     pub(super) translation: Translation,
-    gs_instructions: bool,
+    engine: Recompiler,
     /// For machines that the system denies a window.
     interpreted: OnceLock<Arc<InterpreterCode>>,
 }
 
 impl RecompiledCode {
     pub(super) fn new(
+        engine: Recompiler,
         program: Arc<Program>,
         model: GasModel,
-        gs_instructions: bool,
         translation: Translation,
     ) -> Self {
         let (start, routines) = (translation.executable.start(), &translation.routines);
@@ -40,7 +41,7 @@ impl RecompiledCode {
             program,
             model,
             translation,
-            gs_instructions,
+            engine,
             interpreted: OnceLock::new(),
         }
     }
@@ -112,18 +113,16 @@ impl RecompiledCode {
     #[cold]
     #[inline(never)]
     pub(super) fn enter(&self, guest: &Guest) -> Left {
-        super::sys::use_gs_base(guest.window, self.gs_instructions);
+        super::sys::use_gs_base(guest.window, self.engine.gs_instructions);
         // SAFETY: `guest` is of this code, which `self` keeps.
         unsafe { guest.call(guest.enter) }
     }
 
-    /// As [`Self::enter`], in short where this thread ran the same machine last.
+    /// As [`Self::enter`], in short. The guest must be the one that this thread ran last:
+    /// [`Guest::is_entered`].
     #[inline(always)]
     pub(super) fn resume(&self, guest: &Guest) -> Left {
-        if super::sys::gs_base() != guest.window {
-            return self.enter(guest);
-        }
-        // SAFETY: as above.
+        // SAFETY: as above; GS is set, as the caller has seen.
         unsafe { guest.call(guest.resume) }
     }
 }
@@ -142,6 +141,12 @@ impl Guest {
     #[inline(always)]
     pub fn context(&self) -> *mut Context {
         (self.window as usize - CONTEXT_LEN) as *mut Context
+    }
+
+    /// Whether GS is this guest's window in this thread.
+    #[inline(always)]
+    pub fn is_entered(&self) -> bool {
+        super::sys::gs_base() == self.window
     }
 
     /// # Safety
@@ -172,7 +177,7 @@ impl Code for RecompiledCode {
     }
 
     fn machine(self: Arc<Self>, memory: MemoryMap) -> Box<dyn Machine> {
-        match WindowMemory::new(&memory) {
+        match WindowMemory::new(&memory, self.engine.tracked) {
             Some(window) => Box::new(RecompiledMachine::new(self, window)),
             None => self.interpreted().machine(memory),
         }

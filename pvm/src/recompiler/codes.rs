@@ -5,13 +5,14 @@
 
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering, fence};
-use std::sync::{Mutex, PoisonError};
+
+use super::process;
 
 const SLOTS: usize = 64;
 
 /// A range of machine code. Read by a handler at any moment of a change: what it reads counts
 /// only if `version` is even and the same before and behind.
-struct Slot {
+pub(super) struct Slot {
     version: AtomicU64,
     start: AtomicU64,
     end: AtomicU64,
@@ -57,14 +58,9 @@ struct Chunk {
 }
 
 static CHUNKS: AtomicPtr<Chunk> = AtomicPtr::new(ptr::null_mut());
-static FREE: Mutex<Vec<&'static Slot>> = Mutex::new(Vec::new());
 
 // SAFETY: `before` refers to a chunk that lives for ever and changes only through atomics.
 unsafe impl Sync for Chunk {}
-
-fn free() -> std::sync::MutexGuard<'static, Vec<&'static Slot>> {
-    FREE.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// A range that is known as machine code until it is dropped.
 pub(super) struct Known(&'static Slot);
@@ -72,13 +68,13 @@ pub(super) struct Known(&'static Slot);
 impl Known {
     /// Makes `start..end` known. `exit` is where a guest goes on that faults there.
     pub fn new(start: u64, end: u64, exit: u64) -> Known {
-        let mut free = free();
+        let mut free = process::current().free_slots();
         if free.is_empty() {
+            // Under the lock, so that no chunk is lost.
             let chunk: &'static Chunk = Box::leak(Box::new(Chunk {
                 slots: [const { Slot::new() }; SLOTS],
                 before: CHUNKS.load(Ordering::Relaxed),
             }));
-            // Under the lock, so that no chunk is lost.
             CHUNKS.store(ptr::from_ref(chunk).cast_mut(), Ordering::Release);
             free.extend(&chunk.slots);
         }
@@ -91,7 +87,7 @@ impl Known {
 impl Drop for Known {
     fn drop(&mut self) {
         self.0.set(0, 0, 0);
-        free().push(self.0);
+        process::current().free_slots().push(self.0);
     }
 }
 
@@ -119,6 +115,10 @@ mod tests {
 
     #[test]
     fn ranges_are_known_until_dropped() {
+        if !process::is_known() {
+            eprintln!("SKIPPED: this system lacks what the recompiler needs");
+            return;
+        }
         // Below what a process maps, so that no real code is there.
         let start = |index: u64| 0x1000 + 0x100 * index;
         let known = (0..200).map(|index| Known::new(start(index), start(index) + 0x80, index));

@@ -66,7 +66,7 @@ impl RecompiledMachine {
         }
     }
 
-    /// All exits but host calls.
+    /// All exits but host calls that come at once.
     #[cold]
     #[inline(never)]
     fn stopped(&mut self, left: Left) -> Result<Exit, PageError> {
@@ -81,7 +81,7 @@ impl RecompiledMachine {
         }
     }
 
-    /// Runs from an instruction.
+    /// Runs from an instruction, or in a thread that ran something else.
     #[cold]
     #[inline(never)]
     fn run_anew(&mut self) -> Result<Exit, PageError> {
@@ -89,13 +89,21 @@ impl RecompiledMachine {
             Core::Native(native) => native,
             Core::Interpreted(machine) => return machine.run(),
         };
+        native.memory.check_process()?;
+        native.memory.note_run();
         if let Position::At { pc, charged } = native.position
             && let Some(exit) = native.start(&self.code, pc, charged)
         {
             return Ok(exit);
         }
         let left = self.code.enter(&native.guest);
-        self.stopped(left)
+        match left.exit {
+            EXIT_CALL => {
+                native.position = Position::Called;
+                Ok(Exit::HostCall(left.value))
+            }
+            _ => self.stopped(left),
+        }
     }
 
     /// Goes on in the interpreter.
@@ -320,7 +328,9 @@ impl Machine for RecompiledMachine {
         // What happens most, with as little as possible around it.
         if let Core::Native(native) = &self.core
             && matches!(native.position, Position::Called)
+            && native.guest.is_entered()
         {
+            native.memory.note_run();
             let left = self.code.resume(&native.guest);
             return match left.exit {
                 EXIT_CALL => Ok(Exit::HostCall(left.value)),

@@ -12,10 +12,12 @@ mod codes;
 mod listing;
 mod machine;
 mod pool;
+mod process;
 mod routines;
 mod select;
 mod signal;
 mod sys;
+mod tracker;
 mod translate;
 mod window;
 
@@ -37,6 +39,8 @@ pub use listing::{Listing, Made};
 pub struct Recompiler {
     /// `wrgsbase` may be used.
     gs_instructions: bool,
+    /// The kernel tells which pages were written, where that is quicker than faults.
+    tracked: bool,
 }
 
 impl Recompiler {
@@ -47,17 +51,31 @@ impl Recompiler {
             && std::is_x86_feature_detected!("bmi2")
             && std::is_x86_feature_detected!("lzcnt")
             && std::is_x86_feature_detected!("popcnt");
-        (processor && signal::install()).then(|| Recompiler {
+        (processor && process::is_known() && signal::install()).then(|| Recompiler {
             gs_instructions: sys::user_gs_base(),
+            tracked: process::current().tracker().is_some(),
         })
+    }
+
+    /// Whether the kernel tells this engine which pages were written.
+    pub fn is_tracking(&self) -> bool {
+        self.tracked
+    }
+
+    /// The engine as it is where the kernel doesn't tell of writes: each first write to a page
+    /// is a fault. Results are the same.
+    pub fn without_tracking(self) -> Recompiler {
+        Recompiler {
+            tracked: false,
+            ..self
+        }
     }
 
     /// As [`Engine::prepare`], with the type kept; `None` when the system gives no
     /// memory for code.
     pub fn compile(&self, program: Arc<Program>, model: GasModel) -> Option<Arc<RecompiledCode>> {
         let translation = translate::translate(&program, model, self.gs_instructions)?;
-        let gs_instructions = self.gs_instructions;
-        let code = RecompiledCode::new(program, model, gs_instructions, translation);
+        let code = RecompiledCode::new(*self, program, model, translation);
         Some(Arc::new(code))
     }
 }
@@ -115,7 +133,10 @@ mod tests {
         for gs_instructions in [detected.gs_instructions, false] {
             // A thread of its own: what GS is set to is remembered by thread.
             let run = move || {
-                let engine = Recompiler { gs_instructions };
+                let engine = Recompiler {
+                    gs_instructions,
+                    ..detected
+                };
                 let region = Region {
                     start: 0x10000,
                     pages: 1,

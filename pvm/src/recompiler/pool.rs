@@ -12,10 +12,12 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::ptr;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
+use super::process::{self, Process};
 use super::sys::{Mapping, Protection};
-use super::window::{Trouble, is_eager, opened, pages_of};
+use super::tracker::Tracker;
+use super::window::{Trouble, is_eager, opened, pages_of, tracked};
 use crate::PAGE_SIZE;
 use crate::map::{Backing, MemoryMap, PageSource, Region};
 
@@ -51,7 +53,6 @@ const BOUNDARIES_MAX: i64 = 1 << 14;
 /// In a page's state: the page may have memory.
 const BACKED: u8 = 0x80;
 
-static POOL: Mutex<Vec<Window>> = Mutex::new(Vec::new());
 static BOUNDARIES: AtomicI64 = AtomicI64::new(0);
 
 /// What has become of a page.
@@ -106,6 +107,12 @@ impl Kept {
 /// Address space with a state for each page.
 pub(super) struct Window {
     mapping: Mapping,
+    process: &'static Process,
+    /// Where the kernel records writes to this window.
+    tracker: Option<&'static Tracker>,
+    /// Pages that are writable, their writes recorded. Of each that this machine hasn't
+    /// written, the record says so, whatever was there before.
+    tracked: Vec<Range<u32>>,
     /// A [`PageState`] for each page, and [`BACKED`]; as numbers, the system zeroes
     /// them lazily.
     states: Vec<u8>,
@@ -129,40 +136,50 @@ impl Drop for Window {
     }
 }
 
-fn pool() -> std::sync::MutexGuard<'static, Vec<Window>> {
-    POOL.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Window {
     /// A window in which nothing but some of the regions of `map` is open, and nothing is
     /// touched but pages of its sources, as they were at first.
-    pub fn take(map: &MemoryMap) -> Option<Window> {
-        let mut pool = pool();
-        if let Some(index) = best_fit(&pool, map) {
+    /// `tracked`: writes are to be recorded by the kernel, where it does that.
+    pub fn take(map: &MemoryMap, tracked: bool) -> Option<Window> {
+        let process = process::current();
+        let mut pool = process.pool();
+        if let Some(index) = best_fit(&pool, map, tracked) {
             return Some(pool.remove(index));
         }
-        if pool.len() < POOL_OWN {
+        let oldest = pool
+            .iter()
+            .position(|window| window.tracker.is_some() == tracked);
+        let oldest = oldest.filter(|_| pool.len() >= POOL_OWN);
+        let Some(oldest) = oldest else {
             drop(pool);
-            return Window::new();
-        }
+            return Window::new(process, tracked);
+        };
         // The one that nobody has wanted for the longest time.
-        let mut window = pool.remove(0);
+        let mut window = pool.remove(oldest);
         drop(pool);
         match window.kept.is_empty() {
             true => {
                 window.mapping.close(HEAD_LEN)?;
                 window.opened.clear();
+                window.tracked.clear();
             }
             false => window.reset()?,
         }
         Some(window)
     }
 
-    fn new() -> Option<Window> {
+    fn new(process: &'static Process, tracked: bool) -> Option<Window> {
         let mut mapping = Mapping::reserved(HEAD_LEN + WINDOW_LEN)?;
         mapping.protect(0, HEAD_LEN, Protection::ReadWrite)?;
+        let tracker = process.tracker().filter(|_| tracked);
+        if let Some(tracker) = tracker {
+            tracker.watch(&mapping, HEAD_LEN)?;
+        }
         Some(Window {
             mapping,
+            process,
+            tracker,
+            tracked: Vec::new(),
             states: vec![PageState::Untouched as u8; PAGES],
             touched: Vec::new(),
             backed: Vec::new(),
@@ -179,15 +196,19 @@ impl Window {
         let region = |pages: &Range<u32>| map.region_of(pages.start).map(|(region, _)| region);
         let open = |open: &Opened| region(&open.pages).and_then(opened).as_ref() == Some(open);
         let kept = |kept: &Kept| region(&kept.pages).is_some_and(|region| kept.is(region));
-        self.opened.iter().all(open) && self.kept.iter().all(kept)
+        let tracked = |pages: &Range<u32>| tracked(map, pages.start).as_ref() == Some(pages);
+        self.opened.iter().all(open)
+            && self.kept.iter().all(kept)
+            && self.tracked.iter().all(tracked)
     }
 
     /// Makes the window fit for the next machine, best for one with the same `map`.
     pub fn give_back(mut self, map: &MemoryMap) {
-        if self.wipe(map).is_none() && self.reset().is_none() {
+        let fit = self.process.is_current() && (self.wipe(map).is_some() || self.reset().is_some());
+        if !fit {
             return;
         }
-        let mut pool = pool();
+        let mut pool = self.process.pool();
         if pool.len() < POOL_MAX {
             pool.push(self);
         }
@@ -196,6 +217,10 @@ impl Window {
     /// Back to nothing but address space.
     fn reset(&mut self) -> Option<()> {
         self.mapping.reset(HEAD_LEN)?;
+        self.tracked.clear();
+        if let Some(tracker) = self.tracker {
+            tracker.watch(&self.mapping, HEAD_LEN)?;
+        }
         for page in self.touched.drain(..).chain(self.backed.drain(..)) {
             self.states[page as usize] = PageState::Untouched as u8;
         }
@@ -211,19 +236,23 @@ impl Window {
     /// the window then holds anything.
     fn wipe(&mut self, map: &MemoryMap) -> Option<()> {
         let unwatched = self.unwatched()?;
-        if self.touched.len() + unwatched.len() > WIPED_PAGES_MAX || self.opened.len() > OPEN_MAX {
+        let tracked = self.tracked_writes();
+        let count = self.touched.len() + unwatched.len() + tracked.len();
+        if count > WIPED_PAGES_MAX || self.opened.len() > OPEN_MAX {
             return None;
         }
         self.note_backed(&unwatched);
+        self.note_backed(&tracked);
         let mut touched = std::mem::take(&mut self.touched);
         self.note_backed(&touched);
         if self.backed.len() > KEPT_PAGES_MAX {
             self.touched = touched;
             return None;
         }
-        for page in unwatched {
+        for page in unwatched.into_iter().chain(tracked.iter().copied()) {
             self.bytes_mut(page).fill(0);
         }
+        self.forget_writes(&tracked)?;
         touched.sort_unstable();
         let rest = self.keep(touched, map)?;
         let mut rest = &rest[..];
@@ -231,7 +260,13 @@ impl Window {
             // Pages of one region, or next to each other.
             let open = self.opened.iter().find(|open| open.pages.contains(&first));
             let count = match open {
-                Some(open) => rest.partition_point(|page| *page < open.pages.end),
+                Some(open) => {
+                    // Not over a tracked range, which keeps its protection.
+                    let ranges = self.tracked.iter().map(|pages| pages.start);
+                    let ranges = ranges.filter(|start| *start > first);
+                    let end = ranges.fold(open.pages.end, u32::min);
+                    rest.partition_point(|page| *page < end)
+                }
                 None => self.adjacent(rest),
             };
             let open = open.cloned();
@@ -240,6 +275,74 @@ impl Window {
             rest = later;
         }
         Some(())
+    }
+
+    /// Makes recorded pages count as not written again, behind all that is written to them;
+    /// closes ranges without any, for the next machine will mostly do the same.
+    fn forget_writes(&mut self, written: &[u32]) -> Option<()> {
+        for pages in std::mem::take(&mut self.tracked) {
+            if written.iter().any(|page| pages.contains(page)) {
+                self.forget(&pages)?;
+                self.tracked.push(pages);
+            } else {
+                self.set_protection(pages, Protection::Read)?;
+            }
+        }
+        Some(())
+    }
+
+    fn forget(&self, pages: &Range<u32>) -> Option<()> {
+        let pages = self.host_page(pages.start)..self.host_page(pages.end);
+        self.tracker?.written(pages, true, |_| {})
+    }
+
+    /// The system's number of a page, which may be the first one behind the window.
+    fn host_page(&self, page: u32) -> u64 {
+        self.start() / PAGE_LEN as u64 + u64::from(page)
+    }
+
+    /// Pages that the kernel has recorded as written. Panics where it doesn't tell what it
+    /// told before: no result is better than a wrong one.
+    pub fn tracked_writes(&self) -> Vec<u32> {
+        let mut written = Vec::new();
+        if !self.process.is_current() {
+            return written;
+        }
+        let first = self.host_page(0);
+        for pages in &self.tracked {
+            let pages = self.host_page(pages.start)..self.host_page(pages.end);
+            let tracker = self.tracker.expect("pages are tracked");
+            tracker
+                .written(pages, false, |run| {
+                    written.extend((run.start - first) as u32..(run.end - first) as u32);
+                })
+                .expect("the kernel tells which pages were written");
+        }
+        written
+    }
+
+    /// Makes a whole open range writable, its writes recorded.
+    pub fn track(&mut self, pages: Range<u32>) -> Result<(), Trouble> {
+        // What an earlier machine left there, wiped, counts as not written.
+        self.forget(&pages).ok_or(Trouble::Exhausted)?;
+        // Noted before it is done, so that it is undone in any case.
+        self.tracked.push(pages.clone());
+        self.protect(pages, Protection::ReadWrite)
+    }
+
+    /// Whether writes in all of `pages` are recorded.
+    pub fn is_tracked(&self, pages: &Range<u32>) -> bool {
+        self.tracked.contains(pages)
+    }
+
+    /// Whether writes to this window can be recorded.
+    pub fn has_tracker(&self) -> bool {
+        self.tracker.is_some()
+    }
+
+    /// Whether this is a window of the running process, not of its parent.
+    pub fn is_current(&self) -> bool {
+        self.process.is_current()
     }
 
     /// Marks pages that may have memory from now on.
@@ -344,17 +447,25 @@ impl Window {
                 found.extend(pages.clone());
                 continue;
             }
-            let first = self.start() / PAGE_LEN as u64 + u64::from(pages.start);
-            resident(first, pages.len(), |index| found.push(pages.start + index))?;
+            let first = self.host_page(pages.start);
+            let file = self.process.pagemap()?;
+            resident(file, first, pages.len(), |index| {
+                found.push(pages.start + index)
+            })?;
         }
         Some(found)
     }
 
     /// Those of `pages` that may have memory.
     pub fn with_memory(&self, pages: Range<u32>) -> Vec<u32> {
-        let first = self.start() / PAGE_LEN as u64 + u64::from(pages.start);
+        let first = self.host_page(pages.start);
         let mut found = Vec::new();
-        let told = resident(first, pages.len(), |index| found.push(pages.start + index));
+        let file = self.process.pagemap();
+        let told = file.and_then(|file| {
+            resident(file, first, pages.len(), |index| {
+                found.push(pages.start + index)
+            })
+        });
         match told {
             Some(()) => found,
             None => pages.collect(),
@@ -495,14 +606,17 @@ pub(super) fn without_areas<T>(f: impl FnOnce() -> T) -> T {
 }
 
 /// The pooled window that spares a machine of `map` the most, the last one used if in doubt.
-fn best_fit(pool: &[Window], map: &MemoryMap) -> Option<usize> {
+fn best_fit(pool: &[Window], map: &MemoryMap, tracked: bool) -> Option<usize> {
     let mut best = None;
     for (index, window) in pool.iter().enumerate().rev() {
-        let spared = window.opened.len() + window.kept.len();
+        if window.tracker.is_some() != tracked {
+            continue;
+        }
+        let spared = window.opened.len() + window.kept.len() + window.tracked.len();
         if best.is_none_or(|(most, _)| spared > most) && window.fits(map) {
             best = Some((spared, index));
         }
-        if spared == map.regions().len() && best.is_some_and(|(_, found)| found == index) {
+        if spared >= map.regions().len() && best.is_some_and(|(_, found)| found == index) {
             break;
         }
     }
@@ -510,15 +624,9 @@ fn best_fit(pool: &[Window], map: &MemoryMap) -> Option<usize> {
 }
 
 /// Calls `found` with the number of each of `count` pages from host page `first`
-/// on that has memory or is swapped out. `None` when the system doesn't tell.
-fn resident(first: u64, count: usize, mut found: impl FnMut(u32)) -> Option<()> {
-    static PAGEMAP: OnceLock<Option<(u32, File)>> = OnceLock::new();
-    let open = || Some((std::process::id(), File::open("/proc/self/pagemap").ok()?));
-    let (process, file) = PAGEMAP.get_or_init(open).as_ref()?;
-    // Behind a fork the file is still of the parent.
-    if *process != std::process::id() {
-        return None;
-    }
+/// on that has memory or is swapped out, as `file`, this process's page map, has it. `None` when
+/// the system doesn't tell.
+fn resident(file: &File, first: u64, count: usize, mut found: impl FnMut(u32)) -> Option<()> {
     let mut entries = [0; 8 * 64];
     for start in (0..count).step_by(64) {
         let bytes = &mut entries[..8 * (count - start).min(64)];

@@ -47,14 +47,26 @@ impl Mapping {
     /// Address space alone.
     pub fn reserved(len: usize) -> Option<Mapping> {
         let mapping = Mapping::new(len, PROT_NONE)?;
-        // A huge page would make the first touch of one page cost that of 512.
-        // SAFETY: advice on our own mapping. Failure changes nothing but speed.
-        unsafe { libc::madvise(mapping.start.cast(), mapping.len, libc::MADV_NOHUGEPAGE) };
+        advise(mapping.start, mapping.len);
         Some(mapping)
+    }
+
+    /// A page of zeros, of which a child made by `fork` has zeros again.
+    pub fn wiped_by_fork() -> Option<Mapping> {
+        let mapping = Mapping::writable(PAGE_SIZE as usize)?;
+        // SAFETY: our own mapping, new and not yet referred to.
+        let result =
+            unsafe { libc::madvise(mapping.start.cast(), mapping.len, libc::MADV_WIPEONFORK) };
+        (result == 0).then_some(mapping)
     }
 
     pub fn start(&self) -> *mut u8 {
         self.start
+    }
+
+    /// In bytes.
+    pub fn len(&self) -> usize {
+        self.len
     }
 
     /// Gives back the pages behind `len`.
@@ -109,9 +121,19 @@ impl Mapping {
         if got == libc::MAP_FAILED {
             return None;
         }
-        // SAFETY: as in `reserved`.
-        unsafe { libc::madvise(start.cast(), len, libc::MADV_NOHUGEPAGE) };
+        advise(start, len);
         Some(())
+    }
+}
+
+/// Keeps pages of a reserved range what they are. Failure changes nothing where nobody asks for
+/// huge pages, or for pages to be merged.
+fn advise(start: *mut u8, len: usize) {
+    // A huge page would make the first touch of one page cost that of 512; pages that are
+    // merged with the one of zeros would count as not written.
+    for advice in [libc::MADV_NOHUGEPAGE, libc::MADV_UNMERGEABLE] {
+        // SAFETY: advice on our own mapping.
+        unsafe { libc::madvise(start.cast(), len, advice) };
     }
 }
 
@@ -157,4 +179,13 @@ pub(super) fn use_gs_base(base: u64, set_by_code: bool) {
             assert!(set_gs_base(base), "the kernel sets the GS base");
         }
     });
+}
+
+/// Makes a forked child set GS anew before its first run; whether that could be arranged.
+pub(super) fn forget_gs_base_in_children() -> bool {
+    extern "C" fn forget() {
+        GS_BASE.with(|current| current.set(0));
+    }
+    // SAFETY: the handler touches a constant-initialized cell of its own thread.
+    unsafe { libc::pthread_atfork(None, None, Some(forget)) == 0 }
 }

@@ -5,6 +5,7 @@
 //! writes them, so that every first write is seen. Regions of zeros become
 //! readable as a whole (writable, when eager): nothing is lost by that.
 
+use std::cell::{Cell, RefCell};
 use std::mem::ManuallyDrop;
 use std::ops::Range;
 
@@ -39,12 +40,37 @@ pub(super) enum Verdict {
     PageFault(u32),
 }
 
+/// The pages around `page` of which the kernel is to record the writes: those of a watched
+/// region of zeros that no refused access can write. One that also reaches a page without the
+/// right, next to the region, might be recorded there before it is refused.
+pub(super) fn tracked(map: &MemoryMap, page: u32) -> Option<Range<u32>> {
+    let region = map.region_of(page).map(|(region, _)| region)?;
+    if !is_zeros(region) || is_eager(region) || region.access != Access::ReadWrite {
+        return None;
+    }
+    let writable = |page: u32| {
+        let region = map.region_of(page);
+        region.is_some_and(|(region, _)| region.access == Access::ReadWrite)
+    };
+    let mut pages = pages_of(region);
+    if !pages.start.checked_sub(1).is_some_and(writable) {
+        pages.start += 1;
+    }
+    if !writable(pages.end) {
+        pages.end -= 1;
+    }
+    pages.contains(&page).then_some(pages)
+}
+
 /// A machine's memory in a window.
 pub(super) struct WindowMemory {
     window: ManuallyDrop<Window>,
     map: MemoryMap,
-    /// Written pages outside of eager regions, in order of their first write.
+    /// Pages written outside of eager regions and tracked ranges, in order of their first write.
     written: Vec<u32>,
+    /// Those of tracked ranges, sorted, if nothing ran since.
+    recorded: RefCell<Option<Vec<u32>>>,
+    ran: Cell<bool>,
 }
 
 impl Drop for WindowMemory {
@@ -81,11 +107,14 @@ pub(super) fn opened(region: &Region) -> Option<Opened> {
 
 impl WindowMemory {
     /// A window for `map`; `None` when the system has no address space or areas left.
-    pub fn new(map: &MemoryMap) -> Option<WindowMemory> {
+    /// `tracked`: the kernel is to record writes, if it can.
+    pub fn new(map: &MemoryMap, tracked: bool) -> Option<WindowMemory> {
         let mut memory = WindowMemory {
-            window: ManuallyDrop::new(Window::take(map)?),
+            window: ManuallyDrop::new(Window::take(map, tracked)?),
             map: map.clone(),
             written: Vec::new(),
+            recorded: RefCell::new(None),
+            ran: Cell::new(false),
         };
         for region in map.regions().iter().filter(|region| is_eager(region)) {
             if let Some(region) = opened(region) {
@@ -112,8 +141,35 @@ impl WindowMemory {
         self.window_ref().start()
     }
 
-    /// Makes a mapped page readable.
-    fn touch(&mut self, page: u32) -> Result<(), Trouble> {
+    /// To be called before the guest runs.
+    #[inline(always)]
+    pub fn note_run(&self) {
+        self.ran.set(true);
+    }
+
+    /// Refuses memory of a parent process: what it has written isn't known here.
+    pub fn check_process(&self) -> Result<(), PageError> {
+        match self.window_ref().is_current() {
+            true => Ok(()),
+            false => Err(PageError::new("this machine belongs to the parent process")),
+        }
+    }
+
+    /// Calls `look` with the written pages of tracked ranges, sorted.
+    fn with_recorded<T>(&self, look: impl FnOnce(&[u32]) -> T) -> T {
+        let mut recorded = self.recorded.borrow_mut();
+        if self.ran.replace(false) {
+            *recorded = None;
+        }
+        look(recorded.get_or_insert_with(|| {
+            let mut pages = self.window_ref().tracked_writes();
+            pages.sort_unstable();
+            pages
+        }))
+    }
+
+    /// Makes a mapped page readable; where its content has to be fetched, `wanted` at once.
+    fn touch(&mut self, page: u32, wanted: Access) -> Result<(), Trouble> {
         if self.window().state(page) != PageState::Untouched {
             return Ok(());
         }
@@ -137,25 +193,42 @@ impl WindowMemory {
             window.set_page(page, PageState::Written)?;
             window.bytes_mut(page)[..len].copy_from_slice(bytes);
         }
-        let state = match eager {
+        let state = match eager || wanted == Access::ReadWrite {
             true => PageState::Written,
             false => PageState::Read,
         };
-        window.set_page(page, state)?;
+        if window.state(page) != state {
+            window.set_page(page, state)?;
+        }
         if access == Access::ReadWrite {
             window.set_original(page, content);
         }
         Ok(())
     }
 
+    /// The tracked range that holds `page`, open or not.
+    fn tracked(&self, page: u32) -> Option<Range<u32>> {
+        let pages = tracked(&self.map, page);
+        pages.filter(|_| self.window_ref().has_tracker())
+    }
+
     /// Makes a mapped, writable page writable now, and marks it written.
     fn own(&mut self, page: u32) -> Result<(), Trouble> {
-        self.touch(page)?;
+        let before = self.window_ref().state(page);
+        self.touch(page, Access::ReadWrite)?;
+        if let Some(pages) = self.tracked(page) {
+            return match self.window().is_tracked(&pages) {
+                true => Ok(()),
+                false => self.window().track(pages),
+            };
+        }
         let eager = self.map.region_of(page).is_some_and(|(r, _)| is_eager(r));
-        if eager || self.window().state(page) == PageState::Written {
+        if eager || before == PageState::Written {
             return Ok(());
         }
-        self.window().set_page(page, PageState::Written)?;
+        if self.window_ref().state(page) != PageState::Written {
+            self.window().set_page(page, PageState::Written)?;
+        }
         self.written.push(page);
         Ok(())
     }
@@ -179,7 +252,7 @@ impl WindowMemory {
         let changes = self.window().changes();
         for page in first..=last {
             match access {
-                Access::Read => self.touch(page)?,
+                Access::Read => self.touch(page, access)?,
                 Access::ReadWrite => self.own(page)?,
             }
         }
@@ -200,11 +273,14 @@ impl WindowMemory {
     /// Reads for the host; all of the range must be readable.
     pub fn read(&mut self, addr: u32, out: &mut [u8]) -> Result<Result<(), Trouble>, AccessError> {
         self.check_len(addr, out.len(), Access::Read)?;
+        if let Err(error) = self.check_process() {
+            return Ok(Err(error.into()));
+        }
         let (mut at, mut rest) = (u64::from(addr), out);
         while !rest.is_empty() {
             let (page, offset) = ((at / PAGE_LEN as u64) as u32, at as usize % PAGE_LEN);
             let (now, later) = rest.split_at_mut(rest.len().min(PAGE_LEN - offset));
-            if let Err(trouble) = self.touch(page) {
+            if let Err(trouble) = self.touch(page, Access::Read) {
                 return Ok(Err(trouble));
             }
             now.copy_from_slice(&self.window().bytes(page)[offset..offset + now.len()]);
@@ -217,6 +293,10 @@ impl WindowMemory {
     /// Writes for the host; all of the range must be writable.
     pub fn write(&mut self, addr: u32, bytes: &[u8]) -> Result<Result<(), Trouble>, AccessError> {
         self.check_len(addr, bytes.len(), Access::ReadWrite)?;
+        if let Err(error) = self.check_process() {
+            return Ok(Err(error.into()));
+        }
+        self.note_run();
         let (mut at, mut rest) = (u64::from(addr), bytes);
         while !rest.is_empty() {
             let (page, offset) = ((at / PAGE_LEN as u64) as u32, at as usize % PAGE_LEN);
@@ -233,11 +313,12 @@ impl WindowMemory {
     }
 
     pub fn written_count(&self) -> u32 {
-        self.written.len() as u32
+        (self.written.len() + self.with_recorded(<[u32]>::len)) as u32
     }
 
     pub fn written_pages(&self) -> Vec<u32> {
         let mut pages = self.written.clone();
+        self.with_recorded(|recorded| pages.extend(recorded));
         pages.sort_unstable();
         pages
     }
@@ -255,7 +336,8 @@ impl WindowMemory {
         let (region, _) = self.map.region_of(page)?;
         let open = opened(region).is_some_and(|region| window.is_open(&region));
         let bytes = open.then(|| window.bytes(page))?;
-        bytes.iter().any(|byte| *byte != 0).then_some(bytes)
+        let written = || self.with_recorded(|recorded| recorded.binary_search(&page).is_ok());
+        (bytes.iter().any(|byte| *byte != 0) || written()).then_some(bytes)
     }
 
     /// Every page with content of its own, and whether it is among the written ones.
@@ -266,8 +348,10 @@ impl WindowMemory {
             .filter(|region| is_zeros(region) && is_eager(region))
             .flat_map(|region| window.with_memory(pages_of(region)));
         let touched = window.touched().iter().copied();
+        let recorded = self.with_recorded(<[u32]>::to_vec);
         let written = self.written_pages();
-        touched.chain(zeros).filter_map(move |page| {
+        let pages = touched.chain(recorded).chain(zeros);
+        pages.filter_map(move |page| {
             let bytes = self.page_bytes(page)?;
             Some((page, bytes, written.binary_search(&page).is_ok()))
         })
