@@ -29,6 +29,8 @@ pub(super) enum Flow {
 pub(super) struct Core {
     pub regs: [u64; REGISTER_FILE],
     pub memory: PagedMemory,
+    /// Set when the run stopped because the store behind a page failed.
+    pub broken: Option<PageError>,
 }
 
 /// What operations work on.
@@ -37,8 +39,6 @@ pub(super) struct Frame<'a> {
     pub jumps: &'a [u32],
     /// Why the run stopped.
     pub exit: Exit,
-    /// Set when the run stopped because the store behind a page failed.
-    pub broken: Option<PageError>,
 }
 
 impl<'a> Frame<'a> {
@@ -48,7 +48,6 @@ impl<'a> Frame<'a> {
             core,
             jumps,
             exit: Exit::Panic,
-            broken: None,
         }
     }
 }
@@ -93,7 +92,7 @@ impl Frame<'_> {
         self.exit = match self.core.memory.take_fault() {
             Some(Fault::Page(address)) => Exit::PageFault(address),
             Some(Fault::Source(error)) => {
-                self.broken = Some(error);
+                self.core.broken = Some(error);
                 Exit::Panic
             }
             Some(Fault::Panic) | None => Exit::Panic,

@@ -50,9 +50,10 @@ impl InterpreterCode {
             core: Core {
                 regs: [0; REGISTER_FILE],
                 memory: PagedMemory::new(memory),
+                broken: None,
             },
             gas: 0,
-            pc: 0,
+            stray: 0,
             index: Some(0),
             charged: false,
             called: false,
@@ -106,9 +107,10 @@ pub struct InterpreterMachine {
     code: Arc<InterpreterCode>,
     core: Core,
     gas: u64,
-    pc: u32,
-    /// The operation at `pc`; `None` where execution can't flow to `pc`.
+    /// The operation at hand; `None` at an address that execution can't flow to.
     index: Option<u32>,
+    /// That address.
+    stray: u32,
     /// The current block has been paid.
     charged: bool,
     /// The last exit was a host call: the next run goes on behind it.
@@ -159,11 +161,14 @@ impl Machine for InterpreterMachine {
     }
 
     fn pc(&self) -> u32 {
-        self.pc
+        match self.index {
+            Some(index) => self.code.pcs[index as usize],
+            None => self.stray,
+        }
     }
 
     fn set_pc(&mut self, pc: u32, charged: bool) {
-        self.pc = pc;
+        self.stray = pc;
         self.index = self.code.positions.rank(pc);
         self.charged = charged;
         self.called = false;

@@ -53,24 +53,34 @@ impl InterpreterCode {
 }
 
 impl InterpreterMachine {
+    #[inline(always)]
     pub(super) fn run_with(&mut self, watch: impl Watch) -> Result<Exit, PageError> {
         let Some(index) = self.index else {
             return Ok(self.run_stray());
         };
         // A host call ends no block, so the operation behind it is paid.
         let index = index as usize + usize::from(self.called);
-        if !self.charged {
-            let cost = u64::from(self.code.cost_around(index as u32));
-            if self.gas < cost {
-                return Ok(Exit::OutOfGas);
-            }
-            self.gas -= cost;
-            self.charged = true;
+        if !self.charged && !self.charge(index as u32) {
+            return Ok(Exit::OutOfGas);
         }
         self.run_from(index, watch)
     }
 
+    /// Pays for the block of operation `index`, if there is enough.
+    #[cold]
+    #[inline(never)]
+    fn charge(&mut self, index: u32) -> bool {
+        let cost = u64::from(self.code.cost_around(index));
+        self.charged = self.gas >= cost;
+        if self.charged {
+            self.gas -= cost;
+        }
+        self.charged
+    }
+
     /// Runs at an address no execution flows to: a trap that is a block of its own.
+    #[cold]
+    #[inline(never)]
     fn run_stray(&mut self) -> Exit {
         let cost = if self.charged {
             0
@@ -86,6 +96,7 @@ impl InterpreterMachine {
     }
 
     /// Runs from operation `index`, whose block is paid.
+    #[inline(always)]
     fn run_from<W: Watch>(&mut self, index: usize, mut watch: W) -> Result<Exit, PageError> {
         let code = &*self.code;
         let ops = code.ops.as_slice();
@@ -167,12 +178,12 @@ impl InterpreterMachine {
         let exit = loop {
             for_each_op!(with_all);
         };
-        let index = taken!() - 1;
-        let broken = frame.broken.take();
+        self.index = Some(taken!() as u32 - 1);
         self.gas = gas;
-        self.pc = code.pcs[index];
-        self.index = Some(index as u32);
         self.called = matches!(exit, Exit::HostCall(_));
-        broken.map_or(Ok(exit), Err)
+        match exit {
+            Exit::Panic => self.core.broken.take().map_or(Ok(exit), Err),
+            _ => Ok(exit),
+        }
     }
 }

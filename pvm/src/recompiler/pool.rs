@@ -236,7 +236,7 @@ impl Window {
     /// the window then holds anything.
     fn wipe(&mut self, map: &MemoryMap) -> Option<()> {
         let unwatched = self.unwatched()?;
-        let tracked = self.tracked_writes();
+        let tracked = self.tracked_writes()?;
         let count = self.touched.len() + unwatched.len() + tracked.len();
         if count > WIPED_PAGES_MAX || self.opened.len() > OPEN_MAX {
             return None;
@@ -301,24 +301,21 @@ impl Window {
         self.start() / PAGE_LEN as u64 + u64::from(page)
     }
 
-    /// Pages that the kernel has recorded as written. Panics where it doesn't tell what it
-    /// told before: no result is better than a wrong one.
-    pub fn tracked_writes(&self) -> Vec<u32> {
+    /// Pages that the kernel has recorded as written, none in a child of this window's process;
+    /// `None` if it doesn't tell.
+    pub fn tracked_writes(&self) -> Option<Vec<u32>> {
         let mut written = Vec::new();
         if !self.process.is_current() {
-            return written;
+            return Some(written);
         }
         let first = self.host_page(0);
         for pages in &self.tracked {
             let pages = self.host_page(pages.start)..self.host_page(pages.end);
-            let tracker = self.tracker.expect("pages are tracked");
-            tracker
-                .written(pages, false, |run| {
-                    written.extend((run.start - first) as u32..(run.end - first) as u32);
-                })
-                .expect("the kernel tells which pages were written");
+            self.tracker?.written(pages, false, |run| {
+                written.extend((run.start - first) as u32..(run.end - first) as u32);
+            })?;
         }
-        written
+        Some(written)
     }
 
     /// Makes a whole open range writable, its writes recorded.

@@ -155,14 +155,16 @@ impl WindowMemory {
         }
     }
 
-    /// Calls `look` with the written pages of tracked ranges, sorted.
+    /// Calls `look` with the written pages of tracked ranges, sorted. Panics if the kernel stops
+    /// telling what it told before: no result is better than a wrong one.
     fn with_recorded<T>(&self, look: impl FnOnce(&[u32]) -> T) -> T {
         let mut recorded = self.recorded.borrow_mut();
         if self.ran.replace(false) {
             *recorded = None;
         }
         look(recorded.get_or_insert_with(|| {
-            let mut pages = self.window_ref().tracked_writes();
+            let told = self.window_ref().tracked_writes();
+            let mut pages = told.expect("the kernel tells which pages were written");
             pages.sort_unstable();
             pages
         }))
