@@ -94,7 +94,7 @@ fn victim() -> &'static Mutex<Node> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+    #![proptest_config(common::seeded(400))]
 
     #[test]
     fn any_bytes_are_decoded_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..800)) {
@@ -204,7 +204,7 @@ fn reseal(block: &mut Block) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+    #![proptest_config(common::seeded(150))]
 
     /// An author's word is no proof: what such a block claims is what it does, or it is refused.
     #[test]
@@ -373,7 +373,7 @@ fn check_outcome(outcome: &Outcome, gas: u64) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(common::seeded(300))]
 
     #[test]
     fn random_programs_stay_within_bounds_and_repeat_on_each_engine(

@@ -426,7 +426,7 @@ fn an_image_of_more_than_a_mebibyte_is_entered() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(common::seeded(48))]
 
     /// Whatever a program does with what it holds, an Instance's type says what made it, and the
     /// Image it runs is the one its type ends with.

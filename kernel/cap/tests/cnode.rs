@@ -28,7 +28,7 @@ fn any_op() -> impl Strategy<Value = Op> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(seeded(256))]
 
     #[test]
     fn root_depends_on_content_alone(ops in prop::collection::vec(any_op(), 0..80)) {

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 type Step = (u16, Vec<(u8, u8, u16)>);
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(seeded(200))]
 
     #[test]
     fn with_pages_is_the_same_as_bytes(

@@ -59,7 +59,7 @@ fn below_paused(paused: &Paused, store: &dyn NodeStore) -> Result<Vec<Cap>, Stor
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(seeded(200))]
 
     #[test]
     fn persist_and_load_round_trip(cap in any_cap()) {

@@ -295,3 +295,13 @@ pub fn model_root(model: &Model) -> Hash {
     let entries: Vec<_> = model.iter().map(|(p, (_, cap))| (*p, cap.id())).collect();
     root(&entries, 0)
 }
+
+/// So many cases, from the same seed in every run; `PROPTEST_RNG_SEED` asks for others.
+pub fn seeded(cases: u32) -> ProptestConfig {
+    let config = ProptestConfig::with_cases(cases);
+    let rng_seed = match config.rng_seed {
+        RngSeed::Random => RngSeed::Fixed(1),
+        given => given,
+    };
+    ProptestConfig { rng_seed, ..config }
+}
