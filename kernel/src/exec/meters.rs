@@ -131,7 +131,7 @@ impl Meters {
         let mut rows = Vec::new();
         for slot in slots {
             if let Some(Cap::Instance(instance)) = frame.loaded.slot(store, &frame.table, slot)? {
-                rows.extend(natives::row_of(&instance, resource.cap_kind()));
+                rows.extend(natives::row_of(instance, resource.cap_kind()));
             }
         }
         let list = match rows.is_empty() {

@@ -10,7 +10,6 @@ pub mod program;
 pub use asm::{A0, A1, Asm};
 pub use chain::{Node, Rng, genesis, seed_key, sign};
 pub use program::{DATA, PERSIST, Program, RAM, Seal, key, path};
-
 use proptest::test_runner::{Config as ProptestConfig, RngSeed};
 
 /// So many cases, from the same seed in every run; `PROPTEST_RNG_SEED` asks for others.

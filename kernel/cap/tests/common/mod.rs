@@ -10,6 +10,7 @@ use jar_cap::{
     Paused, RecordId, Resource, Scratch, StoreError, Waiting, persist,
 };
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 /// A store that counts reads.
 #[derive(Debug, Default)]
