@@ -392,7 +392,10 @@ impl<'a> Walk<'a> {
         if self.is_oversized(event) {
             return Ok(self.leave_out(item, "it is larger than a block"));
         }
-        let finished = self.call(endpoint, event_call(self.chain, self.gas_left, event))?;
+        // The event may be left out in the end.
+        let instance = self.walked.instance.clone();
+        let call = event_call(self.chain, self.gas_left, event);
+        let finished = self.call(endpoint, instance, call)?;
         if let Some(reason) = self.objection(event, &finished)? {
             return Ok(self.leave_out(item, reason));
         }
@@ -439,7 +442,9 @@ impl<'a> Walk<'a> {
         if !self.may_start_event() {
             return Err(InvalidBlock::Gas.into());
         }
-        let finished = self.call(endpoint, event_call(self.chain, self.gas_left, event))?;
+        let call = event_call(self.chain, self.gas_left, event);
+        let instance = self.take_instance();
+        let finished = self.call(endpoint, instance, call)?;
         let used = finished.traces.used();
         if matches!(finished.ending, Ending::Halted(_)) && has_unused(event, used) {
             return Err(InvalidBlock::UnusedTraces(endpoint).into());
@@ -452,8 +457,10 @@ impl<'a> Walk<'a> {
     /// Calls a Schedule endpoint; answers the traces as it leaves them.
     fn schedule<'t>(&mut self, endpoint: u8, traces: Traces<'t>) -> Result<Traces<'t>, WalkError> {
         let params = self.chain.params();
+        let instance = self.take_instance();
         let mut finished = self.call(
             endpoint,
+            instance,
             Call {
                 scratch: None,
                 grant: Grant {
@@ -475,7 +482,19 @@ impl<'a> Walk<'a> {
         Ok(traces)
     }
 
-    fn call<'t>(&mut self, endpoint: u8, call: Call<'t>) -> Result<Finished<'t>, KernelError> {
+    /// The chain Instance, to be given to a call that the block stands or falls with: what
+    /// nothing else holds is changed in place.
+    fn take_instance(&mut self) -> Instance {
+        let parent = self.parent.instance.clone();
+        std::mem::replace(&mut self.walked.instance, parent)
+    }
+
+    fn call<'t>(
+        &mut self,
+        endpoint: u8,
+        instance: Instance,
+        call: Call<'t>,
+    ) -> Result<Finished<'t>, KernelError> {
         let hardware = self.hardware;
         // A log line outlives the block's other effects: it is told at once, even of calls
         // that fault.
@@ -488,7 +507,7 @@ impl<'a> Walk<'a> {
         let finished = execute(
             &self.chain.env,
             Invocation {
-                instance: self.walked.instance.clone(),
+                instance,
                 endpoint,
                 arguments: [0; 4],
                 scratch: call.scratch,
@@ -587,7 +606,9 @@ pub(crate) fn rejudge(
         if !walk.may_start_event() {
             break;
         }
-        let finished = walk.call(endpoint, event_call(chain, walk.gas_left, &event))?;
+        let call = event_call(chain, walk.gas_left, &event);
+        let instance = walk.walked.instance.clone();
+        let finished = walk.call(endpoint, instance, call)?;
         let ends_well =
             finished.ending == Ending::Halted(0) && walk.objection(&event, &finished)?.is_none();
         if !ends_well {

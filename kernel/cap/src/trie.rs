@@ -233,7 +233,8 @@ fn open<'b>(
     store: &dyn NodeStore,
     depth: usize,
 ) -> Result<&'b mut [Link; 2], StoreError> {
-    let is_own = Arc::get_mut(branch).is_some_and(|own| matches!(own.kids, Kids::Here(_)));
+    // There are no weak handles, and behind `&mut` nobody makes another one.
+    let is_own = Arc::strong_count(branch) == 1 && matches!(branch.kids, Kids::Here(_));
     if !is_own {
         let kids = branch.kids(store, depth)?.clone();
         *branch = Arc::new(Branch::new(kids));

@@ -140,6 +140,15 @@ impl Frame {
         })
     }
 
+    /// The Instance's parts, for a frame that ends.
+    pub fn take_program(&mut self) -> Program {
+        Program {
+            type_id: self.type_id,
+            table: std::mem::take(&mut self.table),
+            loaded: self.loaded.clone(),
+        }
+    }
+
     /// The Instance's new value.
     pub fn into_instance(self, store: &dyn NodeStore) -> Result<Instance, StoreError> {
         let Frame {

@@ -262,7 +262,7 @@ impl FrameMemory {
             }
             let before = mapped.before.unwrap_or_else(Data::empty);
             let data = with_written(&before, store, machine, mapped.start, pages)?;
-            table.set_path(store, mapped.path.keys(), Some(Cap::Data(data)))?;
+            table.set_path(store, &mapped.path, Some(Cap::Data(data)))?;
         }
         Ok(())
     }

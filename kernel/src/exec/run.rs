@@ -12,7 +12,7 @@ use crate::block::Ending;
 use crate::dispatch::SlotView;
 use crate::error::KernelError;
 use crate::exec::effects::{Effect, Effects, LiveEffects};
-use crate::exec::frame::{Entry, Frame, Program, program_parts};
+use crate::exec::frame::{Entry, Frame, Program, Subtree, program_parts};
 use crate::exec::memory::declared_bytes;
 use crate::exec::meters::Rows;
 use crate::exec::{BlockInfo, Env, Grant, Invocation, Stop, Traces};
@@ -60,6 +60,8 @@ pub(crate) struct Execution<'a, 't> {
     /// Images entered in this call, by id: each pays for its code once.
     pub(super) entered: BTreeSet<Hash>,
     pub(super) live_bytes: u64,
+    /// What is left of the root when it has faulted.
+    ended: Option<Program>,
 }
 
 /// What an operation leads to.
@@ -99,32 +101,43 @@ pub(crate) fn execute<'a, 't>(
         log,
     } = invocation;
     let mut execution = Execution::new(env, block, traces, slot, log, grant);
-    let root = execution.run_root(&instance, endpoint, arguments, scratch, is_view, next_image)?;
+    let mut instance = Some(instance);
+    let root = execution.run_root(
+        &mut instance,
+        endpoint,
+        arguments,
+        scratch,
+        is_view,
+        next_image,
+    )?;
     let gas_used = grant.gas - execution.gas.budget();
-    let mut finished = Finished {
-        ending: Ending::Halted(0),
-        instance,
-        next_image: None,
-        scratch: None,
+    let (ending, mut frame) = match root {
+        Root::Halted(value, frame) => (Ending::Halted(value), Some(frame)),
+        Root::Faulted(fault) => (Ending::Faulted(fault as u64), None),
+    };
+    let mut effects = Effects {
+        slot_was_full: execution.effects.slot_was_full,
+        ..Effects::default()
+    };
+    let mut left = None;
+    if let Some(frame) = &mut frame {
+        left = end_frame(&*env.store, frame)?;
+        let log = std::mem::take(&mut frame.effects);
+        effects = std::mem::take(&mut execution.effects).finish(log);
+    }
+    Ok(Finished {
+        ending,
+        next_image: frame.as_mut().and_then(|frame| frame.next_image.take()),
+        scratch: left,
         gas_used,
-        effects: Effects {
-            slot_was_full: execution.effects.slot_was_full,
-            ..Effects::default()
+        effects,
+        instance: match (frame, instance) {
+            (Some(frame), _) => frame.into_instance(&*env.store)?,
+            (None, Some(instance)) => instance,
+            (None, None) => execution.undone()?,
         },
         traces: execution.traces,
-    };
-    match root {
-        Root::Halted(value, mut frame) => {
-            finished.ending = Ending::Halted(value);
-            finished.scratch = end_frame(&*env.store, &mut frame)?;
-            let effects = std::mem::take(&mut frame.effects);
-            finished.effects = execution.effects.finish(effects);
-            finished.next_image = frame.next_image.take();
-            finished.instance = frame.into_instance(&*env.store)?;
-        }
-        Root::Faulted(fault) => finished.ending = Ending::Faulted(fault as u64),
-    }
-    Ok(finished)
+    })
 }
 
 /// Writes back what a halting frame wrote and takes its scratchpad.
@@ -167,6 +180,7 @@ impl<'a, 't> Execution<'a, 't> {
             charged: 0,
             entered: BTreeSet::new(),
             live_bytes: 0,
+            ended: None,
         }
     }
 
@@ -174,9 +188,11 @@ impl<'a, 't> Execution<'a, 't> {
         &*self.env.store
     }
 
+    /// Runs the chain Instance, which is let go of as soon as its frame stands: what nothing
+    /// else holds is changed in place.
     fn run_root(
         &mut self,
-        instance: &Instance,
+        instance: &mut Option<Instance>,
         endpoint: u8,
         arguments: [u64; 4],
         scratch: Option<Cap>,
@@ -184,13 +200,15 @@ impl<'a, 't> Execution<'a, 't> {
         next_image: Option<ImageRef>,
     ) -> Result<Root, KernelError> {
         let internal = |what: &str| KernelError::Internal(what.to_string());
+        let no_program = || internal("the chain Instance is not a program");
+        let whole = instance.as_ref().ok_or_else(no_program)?;
         // The chain's own Image is prepared on every node: its code costs nothing.
-        let image = program_parts(instance).map(|(_, image, _)| image.id());
+        let image = program_parts(whole).map(|(_, image, _)| image.id());
         self.entered.extend(image);
-        let program = self
-            .load_program(instance)
+        let mut program = self
+            .load_program(whole)
             .map_err(node_error)?
-            .ok_or_else(|| internal("the chain Instance is not a program"))?;
+            .ok_or_else(no_program)?;
         let image = program.loaded.image.clone();
         let endpoint = image
             .endpoints
@@ -204,6 +222,7 @@ impl<'a, 't> Execution<'a, 't> {
         if !can_enter {
             return Ok(Root::Faulted(Fault::OutOfGas));
         }
+        program.table.keep();
         let entry = Entry {
             endpoint,
             arguments,
@@ -219,8 +238,23 @@ impl<'a, 't> Execution<'a, 't> {
             Err(stop) => return Err(node_error(stop)),
         };
         frame.next_image = next_image;
+        *instance = None;
         self.push(frame).map_err(node_error)?;
         self.drive()
+    }
+
+    /// The chain Instance before the call, which faulted.
+    fn undone(&mut self) -> Result<Instance, KernelError> {
+        let root = self.ended.take();
+        let root = root.or_else(|| self.frames.first_mut().map(|frame| frame.take_program()));
+        let lost = || KernelError::Internal("a call lost its chain Instance".into());
+        let Program {
+            type_id,
+            table,
+            loaded,
+        } = root.ok_or_else(lost)?;
+        let table = table.undone(self.store()).map_err(node_error)?;
+        Ok(Instance::program(type_id, loaded.handle.clone(), table))
     }
 
     /// Runs frames until the root ends.
@@ -407,7 +441,10 @@ impl<'a, 't> Execution<'a, 't> {
     fn end_by_fault(&mut self) -> Result<(), Stop> {
         self.sync_gas();
         // What waits for the frame faults with it.
-        let ended = self.frames.pop().into_iter().collect();
+        let mut ended: Subtree = self.frames.pop().into_iter().collect();
+        if self.frames.is_empty() {
+            self.ended = ended.first_mut().map(|root| root.take_program());
+        }
         self.discard(ended)
     }
 

@@ -12,22 +12,33 @@ const ASIDE_MAX: usize = 8;
 
 /// An Instance's own table while it runs. Slots of one byte that were set stand beside the map
 /// until the call ends: most are set more than once, or filled and emptied again.
+///
+/// What changes is copied where something else holds it. A table that keeps what paths held
+/// before can be changed in place and still be undone: the chain's own.
 #[derive(Clone, Default)]
 pub(crate) struct Table {
     map: CNode,
+    /// Instead of what the map holds there.
     aside: Vec<(u8, Option<Cap>)>,
+    /// What paths held before they were set, in that order, if it is kept.
+    undo: Option<Vec<(Path, Option<Cap>)>>,
 }
 
 impl From<CNode> for Table {
     fn from(map: CNode) -> Table {
         Table {
             map,
-            aside: Vec::new(),
+            ..Table::default()
         }
     }
 }
 
 impl Table {
+    /// Keeps from now on what [`Self::undone`] needs.
+    pub fn keep(&mut self) {
+        self.undo = Some(Vec::new());
+    }
+
     fn place(&self, key: &Key) -> Option<usize> {
         let [slot] = key.as_slice() else {
             return None;
@@ -50,10 +61,17 @@ impl Table {
         key: &Key,
         cap: Option<Cap>,
     ) -> Result<(), StoreError> {
+        let before = match self.undo {
+            Some(_) => self.get(store, key)?.cloned(),
+            None => None,
+        };
         match (self.place(key), key.as_slice()) {
             (Some(place), _) => self.aside[place].1 = cap,
             (None, [slot]) => self.put_aside(store, *slot, cap)?,
             (None, _) => drop(self.map.set(store, key, cap)?),
+        }
+        if let Some(undo) = &mut self.undo {
+            undo.push(((*key).into(), before));
         }
         Ok(())
     }
@@ -81,7 +99,9 @@ impl Table {
         if let [slot] = key.as_slice()
             && self.place(key).is_none()
         {
-            let held = self.map.get(store, key)?;
+            // Taken out, for what is held twice is copied when it changes.
+            let held = self.map.get_mut(store, key)?;
+            let held = held.map(|held| std::mem::replace(held, Cap::Type([0; 32])));
             self.put_aside(store, *slot, held)?;
         }
         match self.place(key) {
@@ -94,23 +114,25 @@ impl Table {
     pub fn set_path(
         &mut self,
         store: &dyn NodeStore,
-        keys: &[Key],
+        path: &Path,
         cap: Option<Cap>,
     ) -> Result<(), Stop> {
-        let Some((first, rest)) = keys.split_first() else {
-            return Err(Status::Invalid.into());
-        };
+        let (first, rest) = path.split_first();
         if rest.is_empty() {
             return Ok(self.set(store, first, cap)?);
         }
         let Some(Cap::CNode(node)) = self.get_mut(store, first)? else {
             return Err(Status::WrongKind.into());
         };
-        match node.set_path(store, rest, cap) {
-            Ok(_) => Ok(()),
-            Err(Error::NotCNode(_)) => Err(Status::WrongKind.into()),
-            Err(error) => Err(Stop::Node(error.into())),
+        let before = match node.set_path(store, rest, cap) {
+            Ok(before) => before,
+            Err(Error::NotCNode(_)) => return Err(Status::WrongKind.into()),
+            Err(error) => return Err(Stop::Node(error.into())),
+        };
+        if let Some(undo) = &mut self.undo {
+            undo.push((path.clone(), before));
         }
+        Ok(())
     }
 
     /// Puts into the map what stands beside it.
@@ -125,6 +147,14 @@ impl Table {
     pub fn into_map(mut self, store: &dyn NodeStore) -> Result<CNode, StoreError> {
         self.settle(store)?;
         Ok(self.map)
+    }
+
+    /// The map as it was when the table began to [`keep`](Self::keep).
+    pub fn undone(mut self, store: &dyn NodeStore) -> Result<CNode, Stop> {
+        for (path, before) in self.undo.take().into_iter().flatten().rev() {
+            self.set_path(store, &path, before)?;
+        }
+        Ok(self.into_map(store)?)
     }
 }
 
@@ -249,7 +279,7 @@ impl Frame {
         path: &Path,
         cap: Option<Cap>,
     ) -> Result<(), Stop> {
-        self.table.set_path(store, path.keys(), cap)?;
+        self.table.set_path(store, path, cap)?;
         self.memory.override_slots(path);
         Ok(())
     }
