@@ -20,8 +20,35 @@ pub(crate) struct Table {
     map: CNode,
     /// Instead of what the map holds there.
     aside: Vec<(u8, Option<Cap>)>,
-    /// What paths held before they were set, in that order, if it is kept.
-    undo: Option<Vec<(Path, Option<Cap>)>>,
+    undo: Option<Undo>,
+}
+
+/// What paths held before they were set, in that order.
+#[derive(Clone, Default)]
+struct Undo {
+    before: Vec<(Path, Option<Cap>)>,
+    /// Slots of one byte that are among them as a whole: what is set there later is undone with
+    /// them.
+    whole: [u64; 4],
+}
+
+impl Undo {
+    fn covers(&self, key: &Key) -> bool {
+        match key.as_slice() {
+            [slot] => self.whole[usize::from(slot >> 6)] >> (slot & 63) & 1 == 1,
+            _ => false,
+        }
+    }
+
+    /// Notes what a path held, which is not covered.
+    fn note(&mut self, path: Path, before: Option<Cap>) {
+        if let [key] = path.keys()
+            && let [slot] = key.as_slice()
+        {
+            self.whole[usize::from(slot >> 6)] |= 1 << (slot & 63);
+        }
+        self.before.push((path, before));
+    }
 }
 
 impl From<CNode> for Table {
@@ -36,7 +63,7 @@ impl From<CNode> for Table {
 impl Table {
     /// Keeps from now on what [`Self::undone`] needs.
     pub fn keep(&mut self) {
-        self.undo = Some(Vec::new());
+        self.undo = Some(Undo::default());
     }
 
     fn place(&self, key: &Key) -> Option<usize> {
@@ -61,17 +88,16 @@ impl Table {
         key: &Key,
         cap: Option<Cap>,
     ) -> Result<(), StoreError> {
-        let before = match self.undo {
-            Some(_) => self.get(store, key)?.cloned(),
-            None => None,
-        };
+        if self.undo.as_ref().is_some_and(|undo| !undo.covers(key)) {
+            let before = self.get(store, key)?.cloned();
+            if let Some(undo) = &mut self.undo {
+                undo.note((*key).into(), before);
+            }
+        }
         match (self.place(key), key.as_slice()) {
             (Some(place), _) => self.aside[place].1 = cap,
             (None, [slot]) => self.put_aside(store, *slot, cap)?,
             (None, _) => drop(self.map.set(store, key, cap)?),
-        }
-        if let Some(undo) = &mut self.undo {
-            undo.push(((*key).into(), before));
         }
         Ok(())
     }
@@ -129,8 +155,8 @@ impl Table {
             Err(Error::NotCNode(_)) => return Err(Status::WrongKind.into()),
             Err(error) => return Err(Stop::Node(error.into())),
         };
-        if let Some(undo) = &mut self.undo {
-            undo.push((path.clone(), before));
+        if let Some(undo) = self.undo.as_mut().filter(|undo| !undo.covers(first)) {
+            undo.note(path.clone(), before);
         }
         Ok(())
     }
@@ -151,7 +177,8 @@ impl Table {
 
     /// The map as it was when the table began to [`keep`](Self::keep).
     pub fn undone(mut self, store: &dyn NodeStore) -> Result<CNode, Stop> {
-        for (path, before) in self.undo.take().into_iter().flatten().rev() {
+        let undo = self.undo.take().unwrap_or_default();
+        for (path, before) in undo.before.into_iter().rev() {
             self.set_path(store, &path, before)?;
         }
         Ok(self.into_map(store)?)
