@@ -24,7 +24,7 @@ use crate::genesis::{check_genesis, check_numbers, commit_genesis};
 use crate::hardware::{Commit, Emission, Hardware, SignError, SignRequest, Trace, Watermark};
 use crate::params::Genesis;
 use crate::programs::{Programs, decode_image};
-use crate::signatures::{SignatureCheck, verify_batch};
+use crate::signatures::{SignatureCheck, verify_batch, verify_beside};
 use crate::walk::{InvalidBlock, Mode, Walked, check_sizes, walk};
 
 /// What the chain says of a block.
@@ -218,19 +218,17 @@ impl<H: Hardware> Kernel<H> {
         self.check_before_walk(&parent, &block)?;
         let slot = block.header.slot;
         let ids = block.body.event_ids();
-        let (walked, all_verify) = beside(
-            || self.all_signatures_verify(&block.body, &ids),
-            || {
-                let mode = Mode::Import(&block.body, &ids);
-                let walked = walk(&self.chain, &*self.hardware, &parent, slot, mode)?;
-                check_roots(&block.header, &walked)?;
-                Ok::<_, AdvanceError>(walked)
-            },
-        );
+        let genesis = self.chain.genesis_hash();
+        let unchecked = self.unchecked(&block.body, &ids);
+        let (walked, all_verify) = verify_beside(&genesis, &unchecked, || {
+            let mode = Mode::Import(&block.body, &ids);
+            let walked = walk(&self.chain, &*self.hardware, &parent, slot, mode)?;
+            check_roots(&block.header, &walked)?;
+            Ok::<_, AdvanceError>(walked)
+        });
         let mut walked = walked?;
         // Signatures that nothing consumed may be bad.
-        let consumed = || walked.consumed(&self.chain.genesis_hash(), &block.body);
-        if !all_verify && !verify_batch(&consumed()) {
+        if !all_verify && !verify_batch(&walked.consumed(&genesis, &block.body)) {
             return Err(InvalidBlock::Signature.into());
         }
         let verdict = self.judge(&parent, &walked)?;
@@ -245,19 +243,16 @@ impl<H: Hardware> Kernel<H> {
         Ok(self.chain.state(hash)?.map(Arc::new))
     }
 
-    /// Whether every signature of a body's events verifies. Those of events that wait here were
-    /// checked when they came.
-    fn all_signatures_verify(&self, body: &Body, ids: &[Hash]) -> bool {
-        let genesis = self.chain.genesis_hash();
+    /// The attestations of a body but its Seal, which is checked before. Those of events that
+    /// wait here were checked when they came.
+    fn unchecked<'b>(&self, body: &'b Body, ids: &[Hash]) -> Vec<&'b Attestation> {
         let events = body.groups.iter().flat_map(|(_, events)| events);
-        let checks: Vec<SignatureCheck> = events
+        let of_events = events
             .zip(ids)
             .filter(|(_, id)| !self.pipeline.is_known(id))
-            .flat_map(|(event, _)| &event.attestations)
-            .map(|attestation| SignatureCheck::of(&genesis, attestation))
-            .collect();
-        // None of the Schedules' is among them.
-        body.attestations.iter().all(|a| a.scope == Scope::Seal) && verify_batch(&checks)
+            .flat_map(|(event, _)| &event.attestations);
+        let of_body = body.attestations.iter().filter(|a| a.scope != Scope::Seal);
+        of_events.chain(of_body).collect()
     }
 
     /// What can be told of a received block before any of it runs.
@@ -487,15 +482,6 @@ fn check_seal(body: &Body, author: Option<PublicKey>) -> Result<(), InvalidBlock
         }
         (Some(_), Some(_), None) => Ok(()),
     }
-}
-
-/// Runs a check on a thread of its own beside some work; a check that panics counts as failed.
-fn beside<T>(check: impl FnOnce() -> bool + Send, work: impl FnOnce() -> T) -> (T, bool) {
-    std::thread::scope(|scope| {
-        let check = scope.spawn(check);
-        let done = work();
-        (done, check.join().unwrap_or(false))
-    })
 }
 
 /// Decodes a block as a peer or a file gives it.

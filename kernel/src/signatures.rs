@@ -1,5 +1,7 @@
 //! Checking ed25519 signatures by the rules of ZIP-215, one by one or many together.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use blake2::digest::consts::U32;
 use blake2::{Blake2b, Digest};
 use ed25519_zebra::{Signature as ZebraSignature, VerificationKey, VerificationKeyBytes, batch};
@@ -55,6 +57,48 @@ pub fn verify_batch(checks: &[SignatureCheck]) -> bool {
     checks
         .par_chunks(share.max(BATCH_LEN_MIN))
         .all(verify_chunk)
+}
+
+/// Signatures checked together at the most: more make a batch hardly cheaper.
+const BATCH_LEN_MAX: usize = 1024;
+
+/// Does some work, on this thread, while the other cores verify signatures of a chain's block;
+/// what they have left when the work is done is verified here, too. Answers whether all are
+/// valid; a check that panics counts as failed.
+pub(crate) fn verify_beside<T>(
+    genesis: &Hash,
+    attestations: &[&Attestation],
+    work: impl FnOnce() -> T,
+) -> (T, bool) {
+    let cores = rayon::current_num_threads();
+    let share = attestations.len().div_ceil(cores);
+    let batch_len = share.clamp(BATCH_LEN_MIN, BATCH_LEN_MAX);
+    let next = AtomicUsize::new(0);
+    let verify = || {
+        loop {
+            let from = next.fetch_add(batch_len, Ordering::Relaxed);
+            let Some(rest) = attestations.get(from..).filter(|rest| !rest.is_empty()) else {
+                return true;
+            };
+            let batch = rest.iter().take(batch_len);
+            let checks: Vec<_> = batch.map(|a| SignatureCheck::of(genesis, a)).collect();
+            if !verify_chunk(&checks) {
+                // None of the others takes another one.
+                next.store(attestations.len(), Ordering::Relaxed);
+                return false;
+            }
+        }
+    };
+    let others = attestations.len().div_ceil(batch_len).min(cores - 1);
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (0..others).map(|_| scope.spawn(verify)).collect();
+        let done = work();
+        let here = verify();
+        let joined = others
+            .into_iter()
+            .map(|other| other.join().unwrap_or(false));
+        (done, joined.fold(here, |all, valid| all && valid))
+    })
 }
 
 fn verify_chunk(checks: &[SignatureCheck]) -> bool {

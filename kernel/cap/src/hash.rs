@@ -91,8 +91,20 @@ pub fn blake2b(parts: &[&[u8]]) -> Hash {
     hasher.finalize().into()
 }
 
+/// Structures that this thread has hashed: tests count them.
+#[cfg(test)]
+pub(crate) mod counted {
+    use std::cell::Cell;
+
+    thread_local! {
+        pub(crate) static TAGGED: Cell<usize> = const { Cell::new(0) };
+    }
+}
+
 /// H(tag ‖ parts).
 pub fn tagged(tag: Tag, parts: &[&[u8]]) -> Hash {
+    #[cfg(test)]
+    counted::TAGGED.set(counted::TAGGED.get() + 1);
     let mut hasher = Blake2b::<U32>::new();
     hasher.update([tag as u8]);
     for part in parts {

@@ -211,3 +211,63 @@ pub fn persist(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cnode::CNode;
+    use crate::hash::{blake2b, counted::TAGGED};
+    use crate::key::Key;
+    use crate::store::{MemoryStore, NodeStore};
+
+    fn key(index: u32) -> Key {
+        Key::from(blake2b(&[&index.to_le_bytes()]))
+    }
+
+    fn value(number: u32) -> Option<Cap> {
+        Some(Cap::Data(Data::new(&number.to_le_bytes())))
+    }
+
+    /// Structures hashed and records written when a map of `entries`, which is in a store, is
+    /// committed again after `updates` of them have changed.
+    fn cost(entries: u32, updates: u32) -> (usize, usize) {
+        let store = MemoryStore::new();
+        let mut map = CNode::empty();
+        for index in 0..entries {
+            map.set(&store, &key(index), value(index)).unwrap();
+        }
+        let commit = |map: &CNode| {
+            let (hashed, mut written) = (TAGGED.get(), 0);
+            let map = Cap::CNode(map.clone());
+            persist(&map, store.number(), &mut |_, _| written += 1).unwrap();
+            (TAGGED.get() - hashed, written)
+        };
+        let all = commit(&map);
+        assert!(all.0 > 2 * entries as usize, "all of it is hashed at first");
+        let before = map.clone();
+        for index in 0..updates {
+            map.set(&store, &key(index), value(entries + index))
+                .unwrap();
+        }
+        let changed = commit(&map);
+        // What was known of either is known still: the id of the map itself is all that is made.
+        for known in [&before, &map] {
+            assert_eq!(commit(known), (1, 1));
+        }
+        changed
+    }
+
+    #[test]
+    fn a_commit_costs_what_changed() {
+        for updates in [1, 10, 100] {
+            let (hashed, written) = cost(1 << 14, updates);
+            // An entry, its Data and the branches above: 14 levels, a few more where keys are
+            // close; a record for each four levels, further down for each two.
+            assert!(hashed <= updates as usize * 28, "{hashed} for {updates}");
+            assert!(written <= updates as usize * 8, "{written} for {updates}");
+        }
+        // Four times the state is two levels more.
+        let (less, more) = (cost(1 << 12, 50).0, cost(1 << 14, 50).0);
+        assert!(more <= less + 50 * 4, "{less}, then {more}");
+    }
+}

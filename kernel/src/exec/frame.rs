@@ -87,7 +87,7 @@ impl Frame {
         store: &Arc<dyn Store>,
         mut program: Program,
         entry: Entry<'_>,
-    ) -> Result<Frame, Stop> {
+    ) -> Result<Box<Frame>, Stop> {
         let scratch = jar_abi::slots::SCRATCH.into();
         program.table.set(&**store, &scratch, entry.scratch)?;
         let mut frame = Frame::new(store, program, &BTreeMap::new())?;
@@ -111,7 +111,7 @@ impl Frame {
         store: &Arc<dyn Store>,
         program: Program,
         kept: &BTreeMap<u8, Data>,
-    ) -> Result<Frame, Stop> {
+    ) -> Result<Box<Frame>, Stop> {
         let Program {
             type_id,
             table,
@@ -120,7 +120,7 @@ impl Frame {
         let (regions, memory) = FrameMemory::map(store, &loaded, &table, kept)?;
         let map = MemoryMap::new(regions)
             .map_err(|error| KernelError::Internal(format!("checked mappings: {error}")))?;
-        Ok(Frame {
+        Ok(Box::new(Frame {
             machine: loaded.code.clone().machine(map),
             writable_bytes: declared_bytes(&loaded),
             loaded,
@@ -137,7 +137,7 @@ impl Frame {
             waits_for: None,
             waiting: BTreeMap::new(),
             next_image: None,
-        })
+        }))
     }
 
     /// The Instance's parts, for a frame that ends.
@@ -149,17 +149,11 @@ impl Frame {
         }
     }
 
-    /// The Instance's new value.
-    pub fn into_instance(self, store: &dyn NodeStore) -> Result<Instance, StoreError> {
-        let Frame {
-            type_id,
-            loaded,
-            table,
-            next_image,
-            ..
-        } = self;
-        let table = table.into_map(store)?;
-        Ok(Instance::program(type_id, loaded.handle.clone(), table).with_image(next_image))
+    /// The Instance's new value, of a frame that has ended.
+    pub fn end(&mut self, store: &dyn NodeStore) -> Result<Instance, StoreError> {
+        let table = std::mem::take(&mut self.table).into_map(store)?;
+        let instance = Instance::program(self.type_id, self.loaded.handle.clone(), table);
+        Ok(instance.with_image(self.next_image.take()))
     }
 }
 

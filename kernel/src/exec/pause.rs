@@ -209,7 +209,7 @@ impl Execution<'_, '_> {
         for link in chain.0 {
             let mut frame = self.restore_frame(link)?;
             frame.is_view = is_view;
-            subtree.push(Box::new(frame));
+            subtree.push(frame);
         }
         // The last one is no caller: else what it called was taken from its slot.
         if subtree.last().is_none_or(|frame| frame.waits_for.is_none()) {
@@ -222,7 +222,7 @@ impl Execution<'_, '_> {
         Ok(subtree)
     }
 
-    fn restore_frame(&self, link: Link) -> Result<Frame, Stop> {
+    fn restore_frame(&self, link: Link) -> Result<Box<Frame>, Stop> {
         let none = BTreeMap::new();
         let paused = link.instance.suspended();
         let kept = paused.map_or(&none, |paused| &paused.ephemeral);

@@ -132,7 +132,7 @@ pub(crate) fn execute<'a, 't>(
         gas_used,
         effects,
         instance: match (frame, instance) {
-            (Some(frame), _) => frame.into_instance(&*env.store)?,
+            (Some(mut frame), _) => frame.end(&*env.store)?,
             (None, Some(instance)) => instance,
             (None, None) => execution.undone()?,
         },
@@ -406,7 +406,7 @@ impl<'a, 't> Execution<'a, 't> {
         }
         self.discard_waiting()?;
         let mut frame = self.pop();
-        let Some(origin) = frame.origin.clone() else {
+        let Some(origin) = frame.origin.take() else {
             return Ok(Some(Root::Halted(value, frame)));
         };
         let store = self.store();
@@ -416,7 +416,7 @@ impl<'a, 't> Execution<'a, 't> {
             self.effects.undo(effects);
         } else {
             self.top().effects.absorb(effects);
-            let instance = Cap::Instance(frame.into_instance(store)?);
+            let instance = Cap::Instance(frame.end(store)?);
             self.top().set(store, &origin, Some(instance))?;
         }
         self.return_to_top(scratch, value, CallStatus::Ok)?;
@@ -519,7 +519,7 @@ impl<'a, 't> Execution<'a, 't> {
         if live > self.env.params.max_live_memory {
             return Err(Status::Quota.into());
         }
-        Frame::enter(&self.env.store, program, entry).map(Box::new)
+        Frame::enter(&self.env.store, program, entry)
     }
 }
 

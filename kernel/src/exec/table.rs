@@ -20,7 +20,7 @@ pub(crate) struct Table {
     map: CNode,
     /// Instead of what the map holds there.
     aside: Vec<(u8, Option<Cap>)>,
-    undo: Option<Undo>,
+    undo: Option<Box<Undo>>,
 }
 
 /// What paths held before they were set, in that order.
@@ -63,7 +63,7 @@ impl From<CNode> for Table {
 impl Table {
     /// Keeps from now on what [`Self::undone`] needs.
     pub fn keep(&mut self) {
-        self.undo = Some(Undo::default());
+        self.undo = Some(Box::default());
     }
 
     fn place(&self, key: &Key) -> Option<usize> {
@@ -248,10 +248,16 @@ impl Frame {
 
     /// What a path holds, if it may be taken from there.
     pub fn get_free(&self, store: &dyn NodeStore, path: &Path) -> Result<Cap, Stop> {
+        Ok(self.check_free(store, path)?.clone())
+    }
+
+    /// As [`Self::get_free`], to look at.
+    pub fn check_free(&self, store: &dyn NodeStore, path: &Path) -> Result<&Cap, Stop> {
         if self.is_pinned(store, path)? {
             return Err(Status::Pinned.into());
         }
-        self.get_whole(store, path)
+        self.check_unreserved(path)?;
+        self.look(store, path)?.ok_or(Status::Empty.into())
     }
 
     /// Refuses a path at which, or below which, an Instance waits: until its call ends the slot

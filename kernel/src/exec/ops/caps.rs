@@ -61,7 +61,7 @@ impl Execution<'_, '_> {
         self.charge(self.walk_price(&[&path]) + self.env.params.price_slot_write)?;
         let store = self.store();
         let path = path?;
-        self.frame().get_free(store, &path)?;
+        self.frame().check_free(store, &path)?;
         self.top().set(store, &path, None)?;
         Ok(Flow::Value(0))
     }
@@ -82,7 +82,8 @@ impl Execution<'_, '_> {
         let path = self.path(args[0]);
         self.charge(self.walk_price(&[&path]))?;
         let path = path?;
-        let (kind, size) = match self.frame().get_some(self.store(), &path)? {
+        let held = self.frame().look(self.store(), &path)?;
+        let (kind, size) = match held.ok_or(Status::Empty)? {
             Cap::Data(data) => (Kind::Data, data.len()),
             Cap::Image(image) => (Kind::Image, u64::from(image.size())),
             Cap::CNode(_) => (Kind::CNode, 0),

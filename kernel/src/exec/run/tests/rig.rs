@@ -461,7 +461,7 @@ fn frame(
         is_copy: false,
     };
     let frame = Frame::enter(&execution.env.store, program, entry);
-    Box::new(frame.expect("it fits"))
+    frame.expect("it fits")
 }
 
 /// Has an Instance wait for the running frame, as one that was called and has yielded does.
