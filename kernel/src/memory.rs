@@ -145,11 +145,9 @@ impl MemoryChainStore {
         self.read().nodes.len()
     }
 
-    /// Bytes of all state records with their ids.
+    /// Bytes of all state records, without their ids.
     pub fn record_bytes(&self) -> usize {
-        let inner = self.read();
-        let bytes: usize = inner.nodes.values().map(Vec::len).sum();
-        bytes + inner.nodes.len() * RecordId::LEN
+        self.read().nodes.values().map(Vec::len).sum()
     }
 
     // A commit is checked before it changes anything, so that a poisoned lock holds whole data.

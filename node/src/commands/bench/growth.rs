@@ -26,11 +26,11 @@ const BALANCE: u64 = 1_000_000;
 
 /// What was measured of a block of transfers, each from an account of its own to any.
 pub struct Growth {
-    /// Bytes of new state records, ids included, by transfer.
+    /// Bytes of new state records by transfer, without their ids.
     pub bytes: f64,
     /// Records by transfer.
     pub records: f64,
-    /// The same of a block of one transfer.
+    /// Bytes of the records of a block of one transfer.
     pub bytes_alone: f64,
     /// Import of the block by a node that has read nothing of the state before.
     pub import_cold: Duration,

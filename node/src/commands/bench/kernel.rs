@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jar_cap::RecordId;
+
 use super::calls::{CALLS, Calls};
 use super::goals::{Goal, Op};
 use super::growth::{self, Growth};
@@ -177,11 +179,12 @@ impl Samples {
         );
         say!(
             "\nOn a chain of {entries} accounts, {PIPELINE} transfers in a block, each from an \
-             account of its own to any: {:.0} bytes in {:.1} new records a transfer; a transfer \
-             alone in its block: {:.0} bytes. Import of such a block by a node that has nothing \
-             of the state in memory: {:.1} µs a transfer.",
+             account of its own to any: {:.0} bytes in {:.1} new records a transfer, {:.0} with \
+             the records' ids; a transfer alone in its block: {:.0} bytes. Import of such a \
+             block by a node that has nothing of the state in memory: {:.1} µs a transfer.",
             growth.bytes,
             growth.records,
+            growth.bytes + growth.records * RecordId::LEN as f64,
             growth.bytes_alone,
             growth.import_cold.as_nanos() as f64 / 1e3 / PIPELINE as f64
         );
