@@ -1,9 +1,21 @@
 //! Memory for machine code: writable while it is built, executable after, never both.
 
+use std::sync::{Mutex, PoisonError};
+
 use super::sys::Mapping;
 
 /// Bytes that a [`Buffer::put`] may touch behind the end.
 const SLACK: u32 = 8;
+
+/// Memory of code that is gone, for code to come: to be given a page costs a microsecond.
+static SPARE: Mutex<Vec<Mapping>> = Mutex::new(Vec::new());
+/// The most of them, and the most bytes each may hold.
+const SPARE_MAX: usize = 4;
+const SPARE_LEN_MAX: u32 = 1 << 20;
+
+fn spare() -> Option<Mapping> {
+    SPARE.lock().unwrap_or_else(PoisonError::into_inner).pop()
+}
 
 /// Machine code under construction.
 pub(super) struct Buffer {
@@ -17,7 +29,11 @@ impl Buffer {
     /// the address space can't be had.
     pub fn new(capacity: usize) -> Option<Buffer> {
         let capacity = u32::try_from(capacity).ok().filter(|c| *c < 1 << 31)?;
-        let mapping = Mapping::writable(capacity as usize + SLACK as usize)?;
+        let len = capacity as usize + SLACK as usize;
+        let mapping = match spare().and_then(|spare| spare.writable_again(len)) {
+            Some(mapping) => mapping,
+            None => Mapping::writable(len)?,
+        };
         Some(Buffer {
             mapping,
             len: 0,
@@ -53,7 +69,10 @@ impl Buffer {
     /// Leaves `len` bytes of zeros to be patched.
     pub fn skip(&mut self, len: u32) {
         assert!(len <= self.room());
+        let from = self.len as usize;
         self.len += len;
+        // There may have been code here before.
+        self.bytes()[from..].fill(0);
     }
 
     fn bytes(&mut self) -> &mut [u8] {
@@ -93,7 +112,7 @@ impl Buffer {
         mapping.shrink(self.len as usize);
         mapping.make_executable()?;
         Some(Executable {
-            mapping,
+            mapping: Some(mapping),
             len: self.len,
         })
     }
@@ -101,13 +120,27 @@ impl Buffer {
 
 /// Finished machine code.
 pub(super) struct Executable {
-    mapping: Mapping,
+    /// `None` only while it is being dropped.
+    mapping: Option<Mapping>,
     len: u32,
 }
 
+impl Drop for Executable {
+    fn drop(&mut self) {
+        let mut spare = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.len <= SPARE_LEN_MAX && spare.len() < SPARE_MAX {
+            spare.extend(self.mapping.take());
+        }
+    }
+}
+
 impl Executable {
+    fn mapping(&self) -> &Mapping {
+        self.mapping.as_ref().expect("held until the drop")
+    }
+
     pub fn start(&self) -> u64 {
-        self.mapping.start() as u64
+        self.mapping().start() as u64
     }
 
     /// In bytes.
@@ -118,6 +151,6 @@ impl Executable {
     #[cfg(feature = "inspect")]
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: the mapping is at least `len` bytes long, readable, and never changes.
-        unsafe { std::slice::from_raw_parts(self.mapping.start(), self.len as usize) }
+        unsafe { std::slice::from_raw_parts(self.mapping().start(), self.len as usize) }
     }
 }

@@ -44,6 +44,24 @@ impl Mapping {
         Mapping::new(len, PROT_READ | PROT_WRITE)
     }
 
+    /// Writable, no longer executable, and at least `len` long, perhaps elsewhere. Keeps the pages it
+    /// has, with what they held.
+    pub fn writable_again(mut self, len: usize) -> Option<Mapping> {
+        self.protect_raw(0, self.len, PROT_READ | PROT_WRITE)?;
+        let len = len.next_multiple_of(PAGE_SIZE as usize);
+        if len > self.len {
+            let may_move = libc::MREMAP_MAYMOVE;
+            // SAFETY: the whole of our mapping, into which no reference is alive, since `self`
+            // is owned.
+            let start = unsafe { libc::mremap(self.start.cast(), self.len, len, may_move) };
+            if start == libc::MAP_FAILED {
+                return None;
+            }
+            (self.start, self.len) = (start.cast(), len);
+        }
+        Some(self)
+    }
+
     /// Address space alone.
     pub fn reserved(len: usize) -> Option<Mapping> {
         let mapping = Mapping::new(len, PROT_NONE)?;
