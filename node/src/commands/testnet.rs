@@ -28,8 +28,17 @@ pub fn run(nodes: u64, slots: u64, as_json: bool) -> anyhow::Result<()> {
     if let Some(violation) = report.violation {
         bail!("{violation}");
     }
+    let last = report.slots.last().context("the network saw no slot")?;
+    let views: Vec<NodeView> = last.nodes.iter().flatten().copied().collect();
+    let first = views.first().context("no node runs")?;
+    let is_same = |view: &NodeView| view.state_root == first.state_root;
+    ensure!(
+        views.len() == nodes && views.iter().all(is_same),
+        "the nodes have different states at the end of slot {}",
+        last.slot
+    );
     if !as_json {
-        let (height, finalized) = (report.height, report.finalized_height);
+        let (height, finalized) = (first.height, first.finalized_height);
         say!("head {height}, finalized {finalized}; the same state on every node");
     }
     Ok(())

@@ -206,6 +206,29 @@ fn goals_of_the_kernel_are_told() {
 }
 
 #[test]
+fn a_test_network_agrees_in_each_slot() {
+    let told = stdout_of(&["testnet", "--nodes", "4", "--slots", "6"]);
+    let lines: Vec<&str> = told.lines().collect();
+    assert_eq!(lines.len(), 4 * 6 + 1, "{told}");
+    for of_slot in lines[..24].chunks(4) {
+        let states: Vec<&str> = of_slot
+            .iter()
+            .filter_map(|line| line.split(" state ").nth(1))
+            .collect();
+        assert_eq!(states, [states[0]; 4], "{told}");
+    }
+    let end = "head 6, finalized 3; the same state on every node";
+    assert_eq!(lines[24], end);
+    for (flags, why) in [
+        (["--nodes", "9"], "1 to 8"),
+        (["--slots", "0"], "at least 1"),
+    ] {
+        let failure = failure_of(&["testnet", flags[0], flags[1]]);
+        assert!(failure.contains(why), "{failure}");
+    }
+}
+
+#[test]
 fn shells_get_completions() {
     assert!(stdout_of(&["completions", "bash"]).contains("chain-spec"));
 }
