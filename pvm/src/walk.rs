@@ -197,7 +197,7 @@ mod tests {
                 *byte = match len % 3 {
                     0 => bits as u8,
                     1 => bits as u8 & (bits >> 8) as u8 & (bits >> 16) as u8,
-                    _ if bits % 16 == 0 => 1,
+                    _ if bits.is_multiple_of(16) => 1,
                     _ => 0,
                 };
             }
