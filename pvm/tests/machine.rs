@@ -230,15 +230,18 @@ fn branches_out_of_the_code_panic_only_when_taken() {
         rig.set_reg(1, 1);
         assert_eq!(rig.run().pc, trap);
     }
-    // load_imm_jump writes its register though the jump panics.
+    // load_imm_jump writes its register though the jump panics, sign-extended.
     let jump = Instruction {
         ra: 3,
-        x: 8,
+        x: -8i64 as u64,
         y: 1,
         ..op(Opcode::LoadImmJump)
     };
     let state = rig(program(&[jump, op(Opcode::Trap)]), vec![]).run();
-    assert_eq!((state.exit, state.pc, state.regs[3]), (Exit::Panic, 0, 8));
+    assert_eq!(
+        (state.exit, state.pc, state.regs[3]),
+        (Exit::Panic, 0, -8i64 as u64)
+    );
 }
 
 /// One load and one store of 8 bytes at φ1.
