@@ -36,6 +36,13 @@ pub struct Growth {
     pub import_cold: Duration,
 }
 
+impl Growth {
+    /// Bytes of new state records by transfer, and of the ids that a store keeps them by.
+    pub fn bytes_with_ids(&self) -> f64 {
+        self.bytes + self.records * RecordId::LEN as f64
+    }
+}
+
 /// Builds blocks on a chain of `accounts` accounts, among them the transfers' own.
 pub fn measure(transfers: &Transfers, accounts: u32) -> anyhow::Result<Growth> {
     let chain = Accounts::new(transfers, accounts)?;

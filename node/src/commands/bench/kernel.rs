@@ -3,8 +3,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use jar_cap::RecordId;
-
 use super::calls::{CALLS, Calls};
 use super::goals::{Goal, Op};
 use super::growth::{self, Growth};
@@ -184,7 +182,7 @@ impl Samples {
              block by a node that has nothing of the state in memory: {:.1} µs a transfer.",
             growth.bytes,
             growth.records,
-            growth.bytes + growth.records * RecordId::LEN as f64,
+            growth.bytes_with_ids(),
             growth.bytes_alone,
             growth.import_cold.as_nanos() as f64 / 1e3 / PIPELINE as f64
         );
@@ -213,7 +211,12 @@ impl Samples {
             ),
             goal("import-verify", import, Op::AtLeast, 0.5),
             goal("map-nomt", map, Op::AtMost, 2.0),
-            goal("transfer-bytes", Some(growth.bytes), Op::AtMost, 2048.0),
+            goal(
+                "transfer-bytes",
+                Some(growth.bytes_with_ids()),
+                Op::AtMost,
+                2048.0,
+            ),
         ]
     }
 }
