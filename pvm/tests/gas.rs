@@ -258,6 +258,33 @@ proptest! {
     }
 }
 
+/// More entries become ready in one cycle than can start in it, and the last one delays the end.
+#[test]
+fn crowded_cycles_cost_what_the_rules_say() {
+    let constant = |rd| ri(Opcode::LoadImm, rd, 1);
+    let sum = |rd, rb| rri(Opcode::AddImm64, rd, rb, 1);
+    let list = [
+        constant(1),
+        sum(1, 1),
+        constant(0),
+        constant(4),
+        sum(1, 1),
+        sum(5, 0),
+        sum(5, 5),
+        constant(4),
+        constant(6),
+        constant(3),
+    ];
+    let program = program(&list);
+    let rig = Rig::new(program.clone(), GasModel::Pipeline, vec![]);
+    assert_eq!(
+        rig.block_cost(0),
+        Some(5),
+        "4 with a sixth start in a cycle"
+    );
+    check_costs(program);
+}
+
 #[test]
 fn one_kind_of_instruction_at_a_time() {
     for &opcode in Opcode::ALL {
