@@ -59,6 +59,8 @@ struct Fetch {
     writing: BTreeMap<Ticket, usize>,
     /// Peers that had nothing of what they were asked for last.
     without: BTreeSet<PeerId>,
+    /// Of each Image, the record that says how large it is, which no id binds, and who sent that.
+    images: BTreeMap<RecordId, (Reference, Option<PeerId>)>,
 }
 
 impl StateSync {
@@ -90,6 +92,7 @@ impl Fetch {
             seen: BTreeSet::new(),
             writing: BTreeMap::new(),
             without: BTreeSet::new(),
+            images: BTreeMap::new(),
         }
     }
 
@@ -101,17 +104,27 @@ impl Fetch {
     }
 
     /// Takes note of the records that a record refers to.
-    fn found(&mut self, children: Vec<Reference>) {
+    /// `parent` is here, from `sender` or the store, and refers to `children`.
+    fn found(&mut self, parent: Reference, sender: Option<PeerId>, children: Vec<Reference>) {
         for child in children {
-            let is_page = child.id.tag() == Some(Tag::PageLeaf);
-            let mut half = [0; 16];
-            half.copy_from_slice(&child.id.as_bytes()[1..17]);
-            // The id's tag tells records of one hash apart.
-            half[0] ^= child.id.as_bytes()[0];
-            if is_page || self.seen.insert(half) {
+            let tag = child.id.tag();
+            if tag == Some(Tag::PageLeaf) || self.seen.insert(half_of(&child.id)) {
                 self.unread.push(child);
+                if tag == Some(Tag::Image) {
+                    self.images.insert(child.id, (parent, sender));
+                }
             }
         }
+    }
+
+    /// An Image is of another size than the record says that refers to it: that one is fetched
+    /// anew. Answers who sent it.
+    fn misled(&mut self, image: &RecordId) -> Option<PeerId> {
+        self.wanted.remove(image);
+        self.seen.remove(&half_of(image));
+        let (parent, sender) = self.images.remove(image)?;
+        self.lacks(parent);
+        sender
     }
 
     /// What is not in the store has to be asked for.
@@ -120,6 +133,20 @@ impl Fetch {
             self.lacking.push(reference);
         }
     }
+}
+
+/// Half of a hash; the id's tag tells records of one hash apart.
+fn half_of(id: &RecordId) -> [u8; 16] {
+    let mut half = [0; 16];
+    half.copy_from_slice(&id.as_bytes()[1..17]);
+    half[0] ^= id.as_bytes()[0];
+    half
+}
+
+/// Whether a content is an Image's whose reference names another size.
+fn is_misreferred(reference: &Reference, content: &[u8]) -> bool {
+    reference.id.tag() == Some(Tag::Image)
+        && jar_cap::references(&reference.id.into(), content).is_ok()
 }
 
 /// Whether a peer's answer is the block of this hash, whole.
@@ -266,7 +293,7 @@ impl Driver {
             let content = contents.get(index).and_then(Option::as_ref);
             // A damaged record is fetched anew.
             match content.map(|bytes| jar_cap::references(&reference, bytes)) {
-                Some(Ok(children)) => fetch.found(children),
+                Some(Ok(children)) => fetch.found(reference, None, children),
                 Some(Err(_)) | None => fetch.lacks(reference),
             }
         }
@@ -317,7 +344,7 @@ impl Driver {
         };
         let mut contents = records.into_iter();
         let (mut to_write, mut missing, mut bytes) = (Vec::new(), Vec::new(), 0);
-        let mut has_lied = false;
+        let (mut has_lied, mut misled) = (false, Vec::new());
         for reference in references {
             let content = contents.next().flatten();
             // A fetch that began anew may not want it.
@@ -331,10 +358,11 @@ impl Driver {
             match jar_cap::references(&reference, &content) {
                 Ok(children) => {
                     fetch.wanted.remove(&reference.id);
-                    fetch.found(children);
+                    fetch.found(reference, Some(peer), children);
                     bytes += content.len();
                     to_write.push((reference.id, content));
                 }
+                Err(_) if is_misreferred(&reference, &content) => misled.push(reference.id),
                 Err(_) => {
                     has_lied = true;
                     missing.push(reference);
@@ -342,9 +370,10 @@ impl Driver {
             }
         }
         fetch.lacking.extend(missing);
-        if to_write.is_empty() {
+        let liars: Vec<PeerId> = misled.iter().filter_map(|id| fetch.misled(id)).collect();
+        if to_write.is_empty() && misled.is_empty() {
             fetch.without.insert(peer);
-        } else {
+        } else if !to_write.is_empty() {
             fetch.without.clear();
             fetch.writing.insert(ticket, bytes);
             self.records += to_write.len() as u64;
@@ -354,8 +383,8 @@ impl Driver {
                 records: to_write,
             });
         }
-        if has_lied {
-            self.penalize(&peer, Offence::Lied);
+        for liar in liars.into_iter().chain(has_lied.then_some(peer)) {
+            self.penalize(&liar, Offence::Lied);
         }
         self.give_up_pivot(&peer);
     }
