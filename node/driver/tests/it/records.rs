@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use jar_cap::hash::{Tag, tagged};
 use jar_cap::{NodeStore, RecordId};
 use jar_driver::{
     BlockRef, Config, Driver, Effect, Input, Limits, PeerId, Request, Response, Schedule, Stage,
@@ -17,14 +18,18 @@ use parity_scale_codec::Encode;
 
 use crate::harness::{LATER, banned, peer};
 
-fn open(store: &Arc<MemoryChainStore>) -> Kernel<LocalHardware> {
-    let image = concat!(
+fn image() -> Vec<u8> {
+    let path = concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/../../chain-specs/counter.image"
     );
+    std::fs::read(path).expect("the Image")
+}
+
+fn open(store: &Arc<MemoryChainStore>) -> Kernel<LocalHardware> {
     let genesis = Genesis {
         params: Params::default(),
-        image: std::fs::read(image).expect("the Image"),
+        image: image(),
         slot_ms: 1000,
         time_ms: 0,
         payload: 0u64.encode(),
@@ -240,6 +245,33 @@ fn only_a_trusted_block_is_started_from() {
     sync.check_adopted();
 }
 
+fn badness(sync: &Sync, number: u8) -> u64 {
+    let info = sync.driver.peers().find(|info| info.id == peer(number));
+    info.map_or(1000, |info| info.badness)
+}
+
+/// No id binds the size of an Image that a record names: it shows when the Image comes, maybe
+/// from somebody honest.
+#[test]
+fn who_names_a_wrong_size_of_an_image_is_found_out() {
+    let image = tagged(Tag::Image, &[&image()]);
+    let mut sync = Sync::new(Arc::default(), None);
+    sync.run(3, usize::MAX, |from, response| match response {
+        Response::Records(records) if from == peer(1) => {
+            for record in records.iter_mut().flatten() {
+                let at = record.windows(32).position(|bytes| bytes == image);
+                if let Some(at) = at {
+                    record[at + 32] ^= 1;
+                }
+            }
+        }
+        _ => {}
+    });
+    sync.check_adopted();
+    assert!(badness(&sync, 1) > 400);
+    assert_eq!((badness(&sync, 2), badness(&sync, 3)), (0, 0));
+}
+
 #[test]
 fn who_sends_false_records_or_blocks_is_found_out() {
     let mut sync = Sync::new(Arc::default(), None);
@@ -252,10 +284,6 @@ fn who_sends_false_records_or_blocks_is_found_out() {
         _ => {}
     });
     sync.check_adopted();
-    let badness = |sync: &Sync, number| {
-        let info = sync.driver.peers().find(|info| info.id == peer(number));
-        info.map_or(1000, |info| info.badness)
-    };
     assert!(badness(&sync, 1) > 400);
     assert_eq!((badness(&sync, 2), badness(&sync, 3)), (0, 0));
 
