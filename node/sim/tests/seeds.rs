@@ -211,17 +211,24 @@ fn faults(seed: u64) -> Scenario {
     }
 }
 
+/// As [`faults`], with one node put back to an old copy of its disk.
+fn restored(seed: u64, is_told: bool) -> Scenario {
+    Scenario {
+        restores: vec![Restore {
+            node: (seed % 4) as usize,
+            copied: 3 + seed % 5,
+            restored: 12 + seed % 7,
+            is_told,
+        }],
+        ..faults(seed)
+    }
+}
+
 #[test]
 fn a_restored_node_that_knows_it_signs_nothing_twice() {
     let mut resumed = 0;
     for seed in 100..108 {
-        let mut scenario = faults(seed);
-        scenario.restores = vec![Restore {
-            node: (seed % 4) as usize,
-            copied: 3 + seed % 5,
-            restored: 12 + seed % 7,
-            is_told: true,
-        }];
+        let scenario = restored(seed, true);
         let report = kept(&scenario);
         assert_eq!(report.counts.restored, 1);
         let twice = (report.counts.equivocations, report.counts.double_votes);
@@ -235,13 +242,7 @@ fn a_restored_node_that_knows_it_signs_nothing_twice() {
 fn a_restored_node_that_does_not_know_it_harms_nobody() {
     let mut silenced = 0;
     for seed in 100..108 {
-        let mut scenario = faults(seed);
-        scenario.restores = vec![Restore {
-            node: (seed % 4) as usize,
-            copied: 3 + seed % 5,
-            restored: 12 + seed % 7,
-            is_told: false,
-        }];
+        let scenario = restored(seed, false);
         silenced += kept(&scenario).counts.silenced;
     }
     assert!(silenced >= 4, "{silenced} of 8 learnt it from the chain");
