@@ -259,6 +259,12 @@ mod tests {
 
     #[test]
     fn a_commit_costs_what_changed() {
+        // What is counted is counted by thread.
+        let one = rayon::ThreadPoolBuilder::new().num_threads(1).build();
+        one.unwrap().install(commits_cost_what_changed);
+    }
+
+    fn commits_cost_what_changed() {
         for updates in [1, 10, 100] {
             let (hashed, written) = cost(1 << 14, updates);
             // An entry, its Data and the branches above: 14 levels, a few more where keys are

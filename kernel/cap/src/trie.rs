@@ -7,6 +7,8 @@
 
 use std::sync::{Arc, OnceLock};
 
+use rayon::prelude::*;
+
 use crate::cap::Cap;
 use crate::cnode::CNode;
 use crate::error::StoreError;
@@ -15,6 +17,11 @@ use crate::key::Key;
 use crate::mark::Mark;
 use crate::record;
 use crate::store::{NodeStore, RecordId, read};
+
+/// Subtrees of one level that are hashed on all cores: fewer don't pay for waking them.
+const WIDE_MIN: usize = 512;
+/// Levels within which that many are looked for; what is as narrow and deeper is no wide map.
+const WIDE_WITHIN: usize = 48;
 
 /// A subtree.
 #[derive(Clone, Default)]
@@ -277,8 +284,50 @@ impl Link {
         }
     }
 
-    /// The hash; nested values are hashed first, in a loop, each at most once.
+    /// The hash; nested values are hashed first, in loops, each at most once, on all cores where
+    /// there are many.
     pub(crate) fn hash(&self) -> Hash {
+        if let Some(known) = self.known_hash() {
+            return known;
+        }
+        self.hash_wide_part();
+        self.hash_rest()
+    }
+
+    /// What is hashed before this is: sides of a branch, tables of a leaf.
+    fn unhashed_below<'l>(&'l self, out: &mut Vec<&'l Link>) {
+        match self {
+            Link::Empty => {}
+            Link::Leaf(leaf) => {
+                let tables = leaf.cap.tables().filter_map(CNode::loaded);
+                out.extend(tables.filter(unhashed));
+            }
+            Link::Branch(branch) => {
+                let kids = branch.loaded_kids().into_iter().flatten();
+                out.extend(kids.filter(unhashed));
+            }
+        }
+    }
+
+    /// Hashes subtrees of one level on all cores, where a level soon has enough of them.
+    fn hash_wide_part(&self) {
+        let (mut level, mut next) = (vec![self], Vec::new());
+        for _ in 0..WIDE_WITHIN {
+            level
+                .drain(..)
+                .for_each(|link| link.unhashed_below(&mut next));
+            std::mem::swap(&mut level, &mut next);
+            if level.len() >= WIDE_MIN {
+                level.par_iter().for_each(|link| {
+                    link.hash_rest();
+                });
+                return;
+            }
+        }
+    }
+
+    /// The hash, on this thread.
+    fn hash_rest(&self) -> Hash {
         let mut stack = vec![self];
         let mut hash = ZERO;
         while let Some(link) = stack.last().copied() {
@@ -288,22 +337,14 @@ impl Link {
                 continue;
             }
             let todo = stack.len();
+            link.unhashed_below(&mut stack);
+            if stack.len() > todo {
+                continue;
+            }
             match link {
                 Link::Empty => {}
-                Link::Leaf(leaf) => {
-                    let tables = leaf.cap.tables().filter_map(CNode::loaded);
-                    stack.extend(tables.filter(unhashed));
-                    if stack.len() == todo {
-                        leaf.hash();
-                    }
-                }
-                Link::Branch(branch) => {
-                    let kids = branch.loaded_kids().into_iter().flatten();
-                    stack.extend(kids.filter(unhashed));
-                    if stack.len() == todo {
-                        branch.hash();
-                    }
-                }
+                Link::Leaf(leaf) => _ = leaf.hash(),
+                Link::Branch(branch) => _ = branch.hash(),
             }
         }
         hash
@@ -545,6 +586,41 @@ mod tests {
         let first: Vec<_> = (0..8).map(|i| bit(&path, i)).collect();
         assert_eq!(first, [1, 0, 1, 0, 0, 1, 0, 1]);
         assert_eq!((bit(&path, 254), bit(&path, 255)), (1, 0));
+    }
+
+    /// A map of `entries`, each a map of `nested` entries and a value of its own.
+    fn nested_maps(entries: u32, nested: u32) -> Link {
+        let store = MemoryStore::new();
+        let key = |n: u32| Key::new(&n.to_le_bytes()).unwrap();
+        let mut root = Link::Empty;
+        for n in 0..entries {
+            let mut map = CNode::empty();
+            for m in 0..nested {
+                let value = Cap::Type(tagged(Tag::Type, &[&n.to_le_bytes(), &m.to_le_bytes()]));
+                map.set(&store, &key(m), Some(value)).unwrap();
+            }
+            let leaf = Leaf::new(key(n), Cap::CNode(map));
+            root.insert(leaf, &store).unwrap();
+        }
+        root
+    }
+
+    #[test]
+    fn cores_together_hash_as_one() {
+        let wide = WIDE_MIN as u32;
+        for (entries, nested) in [(1, 3 * wide), (wide - 1, 1), (3 * wide, 1), (3, wide)] {
+            let alone = nested_maps(entries, nested).hash_rest();
+            assert_eq!(nested_maps(entries, nested).hash(), alone);
+        }
+    }
+
+    #[test]
+    fn a_part_that_is_shared_is_hashed_by_several_cores_at_once() {
+        let part = nested_maps(2 * WIDE_MIN as u32, 1);
+        let other = part.clone();
+        let (one, two) = rayon::join(|| part.hash(), || other.hash());
+        assert_eq!(one, two);
+        assert_eq!(one, nested_maps(2 * WIDE_MIN as u32, 1).hash_rest());
     }
 
     #[test]
