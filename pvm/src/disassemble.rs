@@ -53,11 +53,10 @@ impl fmt::Display for Disassembly<'_> {
         let (mut lines, mut block) = (Walk::new(self.0), None);
         for step in Walk::new(self.0) {
             let start = *block.get_or_insert(step.pc);
-            meter.step(&step);
-            if !step.ends_block() {
+            let Some(cost) = meter.step(&step) else {
                 continue;
-            }
-            writeln!(f, "@{start}  ; cost {}", meter.finish())?;
+            };
+            writeln!(f, "@{start}  ; cost {cost}")?;
             block = None;
             for line in lines.by_ref() {
                 self.write_step(f, &line)?;

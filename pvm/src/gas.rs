@@ -1,10 +1,10 @@
 //! What a block costs.
 
-use jar_isa::Opcode;
+use jar_isa::{Instruction, Opcode};
 
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Operation, Pipeline, Row};
 use crate::program::Program;
-use crate::walk::{Step, StepKind};
+use crate::walk::{Place, Step, StepKind};
 
 /// How a block's gas is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -26,11 +26,15 @@ impl GasModel {
     }
 }
 
-/// Whether the branch at `step` has a trap or a cold block on either side.
-fn is_cold(program: &Program, step: &Step) -> bool {
+/// Whether a branch at `pc` has a trap or a cold block on either side.
+fn is_cold(program: &Program, pc: u32, next: u32, branch: &Instruction) -> bool {
     let cold = |pc| matches!(program.opcode_at(pc), Opcode::Trap | Opcode::Unlikely);
-    cold(i64::from(step.next)) || step.instruction.target(step.pc).is_some_and(cold)
+    cold(i64::from(next)) || branch.target(pc).is_some_and(cold)
 }
+
+/// How many operations are collected before the pipeline sees them, so that both loops repeat
+/// themselves.
+pub(crate) const QUEUE: usize = 64;
 
 /// Meters the blocks of a program one after the other, in one pass and
 /// constant memory.
@@ -39,6 +43,8 @@ pub struct BlockMeter<'a> {
     model: GasModel,
     count: u32,
     pipeline: Pipeline,
+    queue: [Operation; QUEUE],
+    queued: usize,
 }
 
 impl<'a> BlockMeter<'a> {
@@ -49,42 +55,87 @@ impl<'a> BlockMeter<'a> {
             model,
             count: 0,
             pipeline: Pipeline::new(),
+            queue: [Operation::NONE; QUEUE],
+            queued: 0,
         }
     }
 
-    /// Takes the block's next step.
+    /// How it counts.
+    pub fn model(&self) -> GasModel {
+        self.model
+    }
+
+    /// Takes the next step. Behind the last of a block, the block's cost: at most 2^29 for the
+    /// longest code.
     #[inline]
-    pub fn step(&mut self, step: &Step) {
+    pub fn step(&mut self, step: &Step) -> Option<u32> {
+        let Step {
+            pc,
+            next,
+            instruction,
+            ..
+        } = step;
+        let program = self.program;
+        let cold = || is_cold(program, *pc, *next, instruction);
+        self.put(Operation::new(instruction, cold));
+        if !step.ends_block() && self.queued < QUEUE {
+            return None;
+        }
+        let mut cost = None;
+        self.settle(|block| cost = Some(block));
+        cost
+    }
+
+    /// Takes the next instruction, whose opcode has `row`; of them, at most [`QUEUE`] until
+    /// [`Self::settle`]. Short where the row is a constant.
+    #[inline(always)]
+    pub(crate) fn take(&mut self, row: Row, place: &Place, instruction: &Instruction) {
+        let Instruction { ra, rb, rd, .. } = *instruction;
+        let program = self.program;
+        let cold = || is_cold(program, place.pc, place.next(), instruction);
+        self.put(row.operation([ra, rb, rd], cold));
+    }
+
+    #[inline(always)]
+    fn put(&mut self, operation: Operation) {
+        self.queue[self.queued % QUEUE] = operation;
+        self.queued += 1;
+    }
+
+    /// Gives the costs of the blocks that ended since the last time.
+    #[inline(never)]
+    pub(crate) fn settle(&mut self, mut ended: impl FnMut(u32)) {
+        let queued = &self.queue[..self.queued.min(QUEUE)];
+        self.queued = 0;
         match self.model {
             #[cfg(feature = "unmetered")]
-            GasModel::Unmetered => {}
-            GasModel::Unit => self.count += 1,
+            GasModel::Unmetered => (queued.iter())
+                .filter(|operation| operation.is_last())
+                .for_each(|_| ended(0)),
+            GasModel::Unit => {
+                for operation in queued {
+                    self.count += 1;
+                    if operation.is_last() {
+                        ended(std::mem::take(&mut self.count));
+                    }
+                }
+            }
             GasModel::Pipeline => {
-                let program = self.program;
-                self.pipeline
-                    .decode(&step.instruction, || is_cold(program, step));
+                let cost = |cycles: u32| cycles.saturating_sub(3).max(1);
+                self.pipeline.run(queued, |cycles| ended(cost(cycles)));
             }
         }
     }
 
-    /// The cost of a block of one trap: what stands where execution can't flow to.
+    /// The cost of a block of one trap: what stands where execution can't flow to. Asked for
+    /// between blocks.
     pub fn lone_trap(&mut self) -> u32 {
-        self.step(&Step {
+        let trap = Step {
             pc: 0,
             next: 1,
             instruction: Opcode::Trap.into(),
             kind: StepKind::Gap,
-        });
-        self.finish()
-    }
-
-    /// Ends the block: its cost. At most 2^29 for the longest code.
-    pub fn finish(&mut self) -> u32 {
-        match self.model {
-            #[cfg(feature = "unmetered")]
-            GasModel::Unmetered => 0,
-            GasModel::Unit => std::mem::take(&mut self.count),
-            GasModel::Pipeline => self.pipeline.drain().saturating_sub(3).max(1),
-        }
+        };
+        self.step(&trap).expect("a trap ends its block")
     }
 }

@@ -21,6 +21,22 @@ pub struct Program {
     block_starts: Vec<u8>,
 }
 
+/// Bits of [`KINDS`]: a known opcode; one that ends blocks.
+const KNOWN: u8 = 1;
+const ENDS: u8 = 2;
+
+/// By opcode byte.
+static KINDS: [u8; 256] = {
+    let mut kinds = [0; 256];
+    let mut index = 0;
+    while index < Opcode::ALL.len() {
+        let opcode = Opcode::ALL[index];
+        kinds[opcode as usize] = KNOWN | if opcode.is_terminator() { ENDS } else { 0 };
+        index += 1;
+    }
+    kinds
+};
+
 fn bit(bits: &[u8], index: u32) -> bool {
     bits.get((index / 8) as usize)
         .is_some_and(|byte| byte >> (index % 8) & 1 == 1)
@@ -73,21 +89,25 @@ impl Program {
     /// opcodes alone.
     fn find_block_starts(&self) -> Vec<u8> {
         let mut starts = vec![0; self.bitmask.len()];
-        // Where a block may start: behind the last terminator at its longest.
-        let mut expected = Some(0);
+        // Where a block may start at the latest: behind the last terminator at its longest,
+        // which ends in a gap, and that is no terminator.
+        let mut latest = MAX_SKIP;
         for (index, byte) in self.bitmask.iter().enumerate() {
             let mut bits = *byte;
+            let code = self.code.get(8 * index..).unwrap_or_default();
             while bits != 0 {
                 let bit = bits.trailing_zeros();
                 bits &= bits - 1;
                 let pc = index as u32 * 8 + bit;
-                let opcode = Opcode::from_byte(self.code[pc as usize]);
-                let ends = opcode.is_some_and(Opcode::is_terminator);
-                // A terminator at its longest ends in a gap, which is no terminator.
-                if opcode.is_some() && expected.is_some_and(|from| pc - from <= MAX_SKIP) {
-                    starts[index] |= 1 << bit;
-                }
-                expected = ends.then_some(pc + 1);
+                let kind = code
+                    .get(bit as usize)
+                    .map_or(0, |byte| KINDS[usize::from(*byte)]);
+                let starts_block = (kind & KNOWN != 0) & (pc <= latest);
+                starts[index] |= u8::from(starts_block) << bit;
+                latest = match kind & ENDS {
+                    0 => 0,
+                    _ => pc + 1 + MAX_SKIP,
+                };
             }
         }
         starts

@@ -113,13 +113,56 @@ impl<'a> Walk<'a> {
         self.ahead = self.next_start();
     }
 
-    fn trap(pc: u32, kind: StepKind) -> Step {
-        Step {
-            pc,
-            next: pc.saturating_add(1),
-            instruction: Opcode::Trap.into(),
-            kind,
+    /// Goes on to the next step: where it is, without what it does.
+    #[inline(always)]
+    pub(crate) fn advance(&mut self) -> Option<Place> {
+        let pc = self.pc;
+        if !self.at_start | (pc >= self.program.code_len()) {
+            return self.advance_trap();
         }
+        let skip = (self.ahead - pc - 1).min(MAX_SKIP);
+        if pc + 1 + skip == self.ahead {
+            self.go_ahead();
+        } else {
+            (self.pc, self.at_start) = (pc + 1 + skip, false);
+        }
+        Some(Place {
+            pc,
+            skip,
+            kind: StepKind::Instruction,
+        })
+    }
+
+    #[cold]
+    fn advance_trap(&mut self) -> Option<Place> {
+        let pc = self.pc;
+        let kind = match pc < self.program.code_len() {
+            true => StepKind::Gap,
+            false if self.done => return None,
+            false => StepKind::End,
+        };
+        match kind {
+            StepKind::Gap => self.go_ahead(),
+            _ => self.done = true,
+        }
+        Some(Place { pc, skip: 0, kind })
+    }
+}
+
+/// Where a [`Step`] is.
+#[derive(Clone, Copy)]
+pub(crate) struct Place {
+    pub pc: u32,
+    /// Bytes between it and what follows when it doesn't jump, but for its first.
+    pub skip: u32,
+    /// An opcode that is unknown counts as an instruction here.
+    pub kind: StepKind,
+}
+
+impl Place {
+    /// The address that follows when it doesn't jump.
+    pub fn next(&self) -> u32 {
+        self.pc.saturating_add(1).saturating_add(self.skip)
     }
 }
 
@@ -128,35 +171,24 @@ impl Iterator for Walk<'_> {
 
     #[inline(always)]
     fn next(&mut self) -> Option<Step> {
-        if self.done {
-            return None;
-        }
-        let (program, pc) = (self.program, self.pc);
-        if pc >= program.code_len() {
-            self.done = true;
-            return Some(Walk::trap(pc, StepKind::End));
-        }
-        if !self.at_start {
-            self.go_ahead();
-            return Some(Walk::trap(pc, StepKind::Gap));
-        }
-        let skip = (self.ahead - pc - 1).min(MAX_SKIP);
-        let next = pc + 1 + skip;
-        if next == self.ahead {
-            self.go_ahead();
-        } else {
-            (self.pc, self.at_start) = (next, false);
-        }
-        let known = Opcode::from_byte(program.code()[pc as usize]).is_some();
+        let place = self.advance()?;
+        let (pc, code) = (place.pc, self.program.code());
+        let (instruction, kind) = match place.kind {
+            StepKind::Instruction => {
+                let known = Opcode::from_byte(code[pc as usize]).is_some();
+                let kind = match known {
+                    true => StepKind::Instruction,
+                    false => StepKind::Unknown,
+                };
+                (Instruction::decode(code, pc, place.skip), kind)
+            }
+            trap => (Opcode::Trap.into(), trap),
+        };
         Some(Step {
             pc,
-            next,
-            instruction: Instruction::decode(program.code(), pc, skip),
-            kind: if known {
-                StepKind::Instruction
-            } else {
-                StepKind::Unknown
-            },
+            next: place.next(),
+            instruction,
+            kind,
         })
     }
 }

@@ -40,9 +40,10 @@ impl From<Opcode> for Instruction {
 /// Longest window of bytes the decoder looks at.
 const WINDOW: usize = 16;
 
-/// The bytes from `pc` on, zero-extended past the end of the code.
+/// The bytes from `pc` on, zero-extended past the end of the code: what
+/// [`Instruction::decode_as`] takes.
 #[inline(always)]
-fn window(code: &[u8], pc: usize) -> u128 {
+pub fn window(code: &[u8], pc: usize) -> u128 {
     if let Some(bytes) = code.get(pc..).and_then(|rest| rest.first_chunk::<WINDOW>()) {
         return u128::from_le_bytes(*bytes);
     }
@@ -220,6 +221,40 @@ impl Instruction {
         }
     }
 
+    /// As [`Self::decode`], where the opcode is known: `bytes` are those from the instruction's
+    /// first on, by [`window`]. Short where `opcode` is a constant.
+    #[inline(always)]
+    pub fn decode_as(opcode: Opcode, bytes: u128, skip: u32) -> Instruction {
+        let layout = layout(opcode, opcode.format());
+        let word = (bytes >> 8) as u64;
+        let before = u32::from(layout.before);
+        let rest = skip.saturating_sub(before);
+        let immediates = (bytes >> (8 + 8 * before)) as u64;
+        let (mut x, mut y) = (0, 0);
+        if layout.is_wide {
+            x = immediates;
+        } else if layout.has_y {
+            let len_x = u32::from(layout.len_x.of_word(word)).min(4);
+            x = immediate(immediates as u32, len_x);
+            let len_y = rest.saturating_sub(len_x).min(4);
+            y = immediate((immediates >> (8 * len_x)) as u32, len_y);
+        } else if layout.has_x {
+            x = immediate(immediates as u32, rest.min(4));
+        }
+        let register = |bits: Bits| match bits.mask {
+            0 => 0,
+            _ => bits.register(word),
+        };
+        Instruction {
+            opcode,
+            ra: register(layout.a),
+            rb: register(layout.b),
+            rd: register(layout.d),
+            x,
+            y,
+        }
+    }
+
     /// The offset of a jump or branch from its own pc, in bytes.
     pub fn offset(&self) -> Option<i64> {
         match self.opcode.format() {
@@ -357,7 +392,10 @@ mod tests {
                     let mut code: [u8; 16] = core::array::from_fn(|_| random());
                     code[0] = opcode;
                     let expected = literal(&code, skip);
-                    assert_eq!(Instruction::decode(&code, 0, skip), expected, "{code:?}");
+                    let decoded = Instruction::decode(&code, 0, skip);
+                    assert_eq!(decoded, expected, "{code:?}");
+                    let known = Instruction::decode_as(expected.opcode, window(&code, 0), skip);
+                    assert_eq!(known, expected, "{code:?}");
                 }
             }
         }

@@ -18,7 +18,7 @@ mod text;
 
 pub use cost::{Cost, Latency, MEMORY_LATENCY, Slots, Units};
 pub use encoding::EncodeError;
-pub use instruction::{Instruction, MAX_SKIP, skip};
+pub use instruction::{Instruction, MAX_SKIP, skip, window};
 pub use table::{Format, Opcode, Operands, table_encoding};
 pub use text::WithTarget;
 

@@ -329,19 +329,19 @@ impl Opcode {
 
     /// Whether it ends a basic block.
     #[inline]
-    pub fn is_terminator(self) -> bool {
+    pub const fn is_terminator(self) -> bool {
         TERMINATORS[self as usize]
     }
 
     /// Which register fields it reads and writes.
     #[inline]
-    pub fn operands(self) -> Operands {
+    pub const fn operands(self) -> Operands {
         self.row().operands
     }
 
     /// Its cost in the pipeline gas model.
     #[inline]
-    pub fn cost(self) -> &'static Cost {
+    pub const fn cost(self) -> &'static Cost {
         &self.row().cost
     }
 

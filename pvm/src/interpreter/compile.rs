@@ -183,13 +183,9 @@ impl InterpreterCode {
     #[inline(never)]
     pub(super) fn price(&self, start: usize) -> u32 {
         let mut meter = BlockMeter::new(&self.program, self.model);
-        for step in Walk::starting_at(&self.program, self.pcs[start]) {
-            meter.step(&step);
-            if step.ends_block() {
-                break;
-            }
-        }
-        let cost = meter.finish();
+        let mut steps = Walk::starting_at(&self.program, self.pcs[start]);
+        let cost = steps.find_map(|step| meter.step(&step));
+        let cost = cost.expect("the last step, a trap, ends its block");
         self.ops[start].block.store(cost, Ordering::Relaxed);
         cost
     }

@@ -6,17 +6,18 @@
 
 use std::sync::Arc;
 
-use jar_isa::{Instruction, Opcode, for_each_op};
+use jar_isa::{Instruction, Opcode, for_each_op, window};
 
 use super::assembler::{Address, Assembler, Condition, Reg, Site};
 use super::buffer::{Buffer, Executable};
 use super::routines::{
     EXIT_LONE_TRAP, EXIT_OFF_TABLE, EXIT_OUT_OF_GAS, EXIT_PANIC, GUEST, Routines,
 };
-use crate::gas::{BlockMeter, GasModel};
+use crate::gas::{BlockMeter, GasModel, QUEUE};
+use crate::pipeline::Row;
 use crate::positions::Positions;
 use crate::program::Program;
-use crate::walk::{Step, Walk};
+use crate::walk::{Place, StepKind, Walk};
 
 /// No step takes more machine code than this, its block's charge included.
 pub(super) const STEP_LEN_MAX: usize = 96;
@@ -31,8 +32,6 @@ const LOOP_ALIGNMENT: u32 = 64;
 const ENTRY_ALIGNMENT: u32 = 32;
 /// The most padding before a step.
 pub(super) const PADDING_MAX: usize = LOOP_ALIGNMENT as usize - 1;
-/// How many steps are decoded ahead.
-const BATCH: usize = 64;
 /// Bytes of a block's charge.
 const CHARGE_LEN: u32 = 12;
 const ROUTINES_LEN_MAX: usize = 1024;
@@ -74,6 +73,7 @@ pub(super) struct Operands {
 }
 
 impl Operands {
+    #[inline(always)]
     fn new(instruction: &Instruction) -> Operands {
         let host = |register: u8| GUEST[usize::from(register)];
         Operands {
@@ -113,7 +113,7 @@ pub(super) struct Translator<'a> {
     /// Where each block's charge stands, if it has one, and what it is.
     charges: Vec<Option<Site>>,
     costs: Vec<u32>,
-    /// The opcode before the step at hand.
+    /// The opcode that ended the last block.
     before: Opcode,
     /// Of the step at hand.
     pc: u32,
@@ -192,57 +192,61 @@ pub(super) fn translate(
 impl Translator<'_> {
     /// Every step; gives the cost of a trap alone.
     ///
-    /// Steps are decoded ahead and priced behind, some at a time: the processor knows early
-    /// which instruction comes, and each of the three loops repeats itself.
+    /// Steps are priced behind, some at a time, so that two loops repeat themselves.
     fn body(&mut self, model: GasModel) -> u32 {
         let program = self.program;
         let mut meter = BlockMeter::new(program, model);
         let mut walk = Walk::new(program);
-        let mut batch = Vec::with_capacity(BATCH);
         self.block_start = true;
         loop {
-            batch.clear();
-            while batch.len() < BATCH
-                && let Some(step) = walk.next()
+            let mut count = 0;
+            while count < QUEUE
+                && let Some(place) = walk.advance()
             {
-                batch.push(step);
+                self.place(place, &mut meter);
+                count += 1;
             }
-            if batch.is_empty() {
+            meter.settle(|cost| self.price(cost));
+            if count == 0 {
                 return meter.lone_trap();
-            }
-            for step in &batch {
-                self.place(step, model);
-            }
-            for step in &batch {
-                meter.step(step);
-                if step.ends_block() {
-                    self.price(meter.finish());
-                }
             }
         }
     }
 
-    /// Appends the machine code of `step`, the charge of its block included.
+    /// Appends the machine code of the step at `place`, the charge of its block included.
     #[inline(always)]
-    fn place(&mut self, step: &Step, model: GasModel) {
+    fn place(&mut self, place: Place, meter: &mut BlockMeter) {
         assert!(self.asm.buffer.room() as usize >= PADDING_MAX + STEP_LEN_MAX);
+        let bytes = match place.kind {
+            StepKind::Instruction => window(self.program.code(), place.pc as usize),
+            _ => u128::from(Opcode::Trap as u8),
+        };
+        self.pc = place.pc;
         if self.block_start {
-            self.align_block(self.before, step.instruction.opcode);
+            self.begin_block(bytes as u8, meter.model());
+        } else {
+            self.note_step();
         }
-        self.before = step.instruction.opcode;
-        self.pc = step.pc;
-        self.positions.push(step.pc);
+        self.step(bytes, &place, meter);
+    }
+
+    fn note_step(&mut self) {
+        self.positions.push(self.pc);
         self.offsets.push(self.asm.offset());
-        if self.block_start {
-            self.blocks.push(step.pc);
-            let charge = match model.is_metered() {
-                true => self.charge(step),
-                false => None,
-            };
-            self.charges.push(charge);
-        }
-        self.step(step);
-        self.block_start = step.ends_block();
+    }
+
+    /// Starts a block with the opcode of number `first`.
+    #[inline(never)]
+    fn begin_block(&mut self, first: u8, model: GasModel) {
+        let first = Opcode::from_byte(first).unwrap_or(Opcode::Trap);
+        self.align_block(self.before, first);
+        self.note_step();
+        self.blocks.push(self.pc);
+        let charge = match model.is_metered() {
+            true => self.charge(first),
+            false => None,
+        };
+        self.charges.push(charge);
     }
 
     /// Fills in the cost of the next block.
@@ -267,10 +271,10 @@ impl Translator<'_> {
         }
     }
 
-    /// The charge of the block that starts with `step`, its cost still open.
+    /// The charge of the block that starts with `first`, its cost still open.
     /// A block of one trap goes without: the engine charges it.
-    fn charge(&mut self, step: &Step) -> Option<Site> {
-        if step.instruction.opcode == Opcode::Trap {
+    fn charge(&mut self, first: Opcode) -> Option<Site> {
+        if first == Opcode::Trap {
             return None;
         }
         let cost = self.asm.sub_rax_patchable();
@@ -278,15 +282,28 @@ impl Translator<'_> {
         Some(cost)
     }
 
-    fn step(&mut self, step: &Step) {
-        let operands = Operands::new(&step.instruction);
+    /// Translates and meters the instruction that starts with `bytes`.
+    fn step(&mut self, bytes: u128, place: &Place, meter: &mut BlockMeter) {
+        macro_rules! one {
+            ($variant:ident $mnemonic:ident) => {{
+                let instruction = Instruction::decode_as(Opcode::$variant, bytes, place.skip);
+                meter.take(const { Row::of(Opcode::$variant) }, place, &instruction);
+                self.$mnemonic(&Operands::new(&instruction));
+                // Where a block starts, the opcode before tells how.
+                self.block_start = const { Opcode::$variant.is_terminator() };
+                if const { Opcode::$variant.is_terminator() } {
+                    self.before = Opcode::$variant;
+                }
+            }};
+        }
         // An opcode without a translation doesn't compile.
         macro_rules! dispatch {
             ($($number:literal $variant:ident $mnemonic:ident $format:ident $flow:ident
                $operands:ident $latency:ident $(($cycles:literal))? $slots:ident($($count:literal),+)
                $units:ident $semantics:literal;)+) => {
-                match step.instruction.opcode {
-                    $(Opcode::$variant => self.$mnemonic(&operands),)+
+                match bytes as u8 {
+                    $($number => one!($variant $mnemonic),)+
+                    _ => one!(Trap trap),
                 }
             };
         }
