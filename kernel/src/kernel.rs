@@ -215,12 +215,11 @@ impl<H: Hardware> Kernel<H> {
         let parent = self
             .known_state(&block.header.parent)?
             .ok_or(AdvanceError::UnknownParent)?;
-        self.check_before_walk(&parent, &block)?;
+        let ids = self.check_before_walk(&parent, &block)?;
         let slot = block.header.slot;
-        let ids = block.body.event_ids();
         let genesis = self.chain.genesis_hash();
         let unchecked = self.unchecked(&block.body, &ids);
-        let (walked, all_verify) = verify_beside(&genesis, &unchecked, || {
+        let (walked, all_verify) = verify_beside(&genesis, unchecked, || {
             let mode = Mode::Import(&block.body, &ids);
             let walked = walk(&self.chain, &*self.hardware, &parent, slot, mode)?;
             check_roots(&block.header, &walked)?;
@@ -255,8 +254,12 @@ impl<H: Hardware> Kernel<H> {
         of_events.chain(of_body).collect()
     }
 
-    /// What can be told of a received block before any of it runs.
-    fn check_before_walk(&self, parent: &State, block: &Block) -> Result<(), AdvanceError> {
+    /// What can be told of a received block before any of it runs; answers the ids of its events.
+    fn check_before_walk(
+        &self,
+        parent: &State,
+        block: &Block,
+    ) -> Result<Vec<Hash>, AdvanceError> {
         let header = &block.header;
         if header.genesis != self.chain.genesis_hash() {
             return Err(InvalidBlock::Genesis.into());
@@ -274,7 +277,8 @@ impl<H: Hardware> Kernel<H> {
             return Err(InvalidBlock::BelowFinalized.into());
         }
         check_sizes(&self.chain, &block.body)?;
-        if block.body.root() != header.body_root {
+        let (body_root, ids) = rayon::join(|| block.body.root(), || block.body.event_ids());
+        if body_root != header.body_root {
             return Err(InvalidBlock::BodyRoot.into());
         }
         // What the View makes of a hostile time slot is the block's trouble, not the node's.
@@ -289,7 +293,7 @@ impl<H: Hardware> Kernel<H> {
                 return Err(InvalidBlock::SealSignature.into());
             }
         }
-        Ok(())
+        Ok(ids)
     }
 
     /// Whether the last finalized block is this one or an ancestor of it.

@@ -1,5 +1,6 @@
 //! Checking ed25519 signatures by the rules of ZIP-215, one by one or many together.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use blake2::digest::consts::U32;
@@ -47,49 +48,51 @@ impl SignatureCheck {
     }
 }
 
-/// Signatures checked together by one core: enough for the batch to pay, few enough to share.
+/// Signatures checked together at the least: enough for the batch to pay.
 const BATCH_LEN_MIN: usize = 32;
+/// And at the most: more make a batch hardly cheaper.
+const BATCH_LEN_MAX: usize = 1024;
 
 /// Whether all signatures are valid, on all cores. Agrees with [`SignatureCheck::verify`] on
 /// each, by ZIP-215.
 pub fn verify_batch(checks: &[SignatureCheck]) -> bool {
+    let mut checks: Vec<_> = checks.iter().collect();
+    // A batch works once for each of its keys.
+    checks.sort_unstable_by_key(|check| check.key);
     let share = checks.len().div_ceil(rayon::current_num_threads());
     checks
         .par_chunks(share.max(BATCH_LEN_MIN))
-        .all(verify_chunk)
+        .all(|share| verify_chunk(share.iter().copied()))
 }
 
-/// Signatures checked together at the most: more make a batch hardly cheaper.
-const BATCH_LEN_MAX: usize = 1024;
-
 /// Does some work, on this thread, while the other cores verify signatures of a chain's block;
-/// what they have left when the work is done is verified here, too. Answers whether all are
+/// what they have left when the work is done is shared with this thread. Answers whether all are
 /// valid; a check that panics counts as failed.
 pub(crate) fn verify_beside<T>(
     genesis: &Hash,
-    attestations: &[&Attestation],
+    mut attestations: Vec<&Attestation>,
     work: impl FnOnce() -> T,
 ) -> (T, bool) {
     let cores = rayon::current_num_threads();
-    let share = attestations.len().div_ceil(cores);
-    let batch_len = share.clamp(BATCH_LEN_MIN, BATCH_LEN_MAX);
-    let next = AtomicUsize::new(0);
+    let others = attestations.len().div_ceil(BATCH_LEN_MIN).min(cores - 1);
+    // A batch works once for each of its keys.
+    attestations.sort_unstable_by_key(|attestation| attestation.key);
+    let shares = Shares::new(attestations.len(), cores);
     let verify = || {
-        loop {
-            let from = next.fetch_add(batch_len, Ordering::Relaxed);
-            let Some(rest) = attestations.get(from..).filter(|rest| !rest.is_empty()) else {
-                return true;
-            };
-            let batch = rest.iter().take(batch_len);
-            let checks: Vec<_> = batch.map(|a| SignatureCheck::of(genesis, a)).collect();
-            if !verify_chunk(&checks) {
+        while let Some(share) = shares.take() {
+            let batch = &attestations[share];
+            let checks: Vec<_> = batch
+                .iter()
+                .map(|attestation| SignatureCheck::of(genesis, attestation))
+                .collect();
+            if !verify_chunk(checks.iter()) {
                 // None of the others takes another one.
-                next.store(attestations.len(), Ordering::Relaxed);
+                shares.end();
                 return false;
             }
         }
+        true
     };
-    let others = attestations.len().div_ceil(batch_len).min(cores - 1);
     std::thread::scope(|scope| {
         let others: Vec<_> = (0..others).map(|_| scope.spawn(verify)).collect();
         let done = work();
@@ -101,7 +104,40 @@ pub(crate) fn verify_beside<T>(
     })
 }
 
-fn verify_chunk(checks: &[SignatureCheck]) -> bool {
+/// Things shared among threads: a core's part of what is left each time. Large shares come first,
+/// as they cost less for each of their things, small ones last, so that all threads end together
+/// whenever they came.
+struct Shares {
+    len: usize,
+    cores: usize,
+    next: AtomicUsize,
+}
+
+impl Shares {
+    fn new(len: usize, cores: usize) -> Shares {
+        let next = AtomicUsize::new(0);
+        Shares { len, cores, next }
+    }
+
+    /// The next share; `None` when nothing is left.
+    fn take(&self) -> Option<Range<usize>> {
+        let end_of = |from: usize| {
+            let rest = self.len.checked_sub(from)?;
+            let share = (rest / self.cores).clamp(BATCH_LEN_MIN, BATCH_LEN_MAX);
+            (rest > 0).then(|| from + share.min(rest))
+        };
+        let (set, get) = (Ordering::Relaxed, Ordering::Relaxed);
+        let from = self.next.fetch_update(set, get, end_of).ok()?;
+        Some(from..end_of(from)?)
+    }
+
+    /// Nothing is left from now on.
+    fn end(&self) {
+        self.next.store(self.len, Ordering::Relaxed);
+    }
+}
+
+fn verify_chunk<'c>(checks: impl Iterator<Item = &'c SignatureCheck>) -> bool {
     let mut batch = batch::Verifier::new();
     let mut transcript = Blake2b::<U32>::new();
     for check in checks {
@@ -119,4 +155,30 @@ fn verify_chunk(checks: &[SignatureCheck]) -> bool {
     batch
         .verify(ChaCha20Rng::from_seed(transcript.finalize().into()))
         .is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_shrink_and_cover_all() {
+        for (len, cores) in [(0, 2), (1, 1), (31, 4), (2000, 1), (2000, 2), (8192, 5)] {
+            let shares = Shares::new(len, cores);
+            let taken: Vec<_> = std::iter::from_fn(|| shares.take()).collect();
+            let mut end = 0;
+            for share in &taken {
+                assert_eq!(share.start, end);
+                end = share.end;
+            }
+            assert_eq!(end, len);
+            let lens: Vec<_> = taken.iter().map(Range::len).collect();
+            assert!(lens.is_sorted_by(|a, b| a >= b), "{lens:?}");
+            assert!(lens.iter().all(|share| *share <= BATCH_LEN_MAX));
+        }
+        let shares = Shares::new(2000, 2);
+        assert_eq!(shares.take(), Some(0..1000));
+        shares.end();
+        assert_eq!(shares.take(), None);
+    }
 }
