@@ -1,6 +1,7 @@
 //! How a chain starts: its numbers checked, its Genesis endpoint run, its first block committed.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use jar_cap::image::Role;
 use jar_cap::{Cap, Data, Hash, ImageRef, Instance, state_root};
@@ -83,10 +84,10 @@ pub(crate) fn commit_genesis(
         &mut |id, bytes| nodes.push((id, bytes)),
     )?;
     env.store.commit(&Commit {
-        block: Block {
+        block: Arc::new(Block {
             header,
             body: Body::default(),
-        },
+        }),
         hash,
         score: 0,
         instance: instance.id(),

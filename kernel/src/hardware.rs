@@ -67,7 +67,7 @@ impl Watermark {
 #[derive(Clone, Debug)]
 pub struct Commit {
     /// The block.
-    pub block: Block,
+    pub block: Arc<Block>,
     /// The block's hash.
     pub hash: Hash,
     /// The block's score.

@@ -255,11 +255,7 @@ impl<H: Hardware> Kernel<H> {
     }
 
     /// What can be told of a received block before any of it runs; answers the ids of its events.
-    fn check_before_walk(
-        &self,
-        parent: &State,
-        block: &Block,
-    ) -> Result<Vec<Hash>, AdvanceError> {
+    fn check_before_walk(&self, parent: &State, block: &Block) -> Result<Vec<Hash>, AdvanceError> {
         let header = &block.header;
         if header.genesis != self.chain.genesis_hash() {
             return Err(InvalidBlock::Genesis.into());
@@ -351,7 +347,7 @@ impl<H: Hardware> Kernel<H> {
             &mut |id, bytes| nodes.push((id, bytes)),
         )?;
         let commit = Commit {
-            block,
+            block: Arc::new(block),
             hash,
             score,
             instance: walked.instance.id(),
@@ -372,7 +368,7 @@ impl<H: Hardware> Kernel<H> {
         self.renew_pipeline(&commit, left_behind)?;
         Ok(Advanced {
             hash,
-            block: Arc::new(commit.block),
+            block: commit.block,
             outcomes: commit.outcomes,
             events: commit.events,
             head_changed,

@@ -1,11 +1,11 @@
 //! [`MemoryChainStore`]: the store in memory, and the rules of a commit that every store keeps.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use jar_cap::{Hash, NodeStore, RecordId, StoreError, next_store_number};
 
-use crate::block::{Block, Body, Outcome, PublicKey};
+use crate::block::{Block, Outcome, PublicKey};
 use crate::hardware::{Commit, EventLocation, Store, StoredHeader, Watermark};
 
 /// Why a commit contradicts itself or what is stored: a bug of the caller.
@@ -112,11 +112,12 @@ pub struct MemoryChainStore {
 #[derive(Clone, Debug, Default)]
 struct Inner {
     headers: BTreeMap<Hash, StoredHeader>,
-    bodies: BTreeMap<Hash, Body>,
+    blocks: BTreeMap<Hash, Arc<Block>>,
     outcomes: BTreeMap<Hash, Vec<Outcome>>,
     canonical: BTreeMap<u64, Hash>,
     nodes: BTreeMap<RecordId, Vec<u8>>,
-    events: BTreeSet<(Hash, EventLocation)>,
+    /// Only asked for an id, never listed.
+    events: HashMap<Hash, Vec<EventLocation>>,
     watermarks: BTreeMap<PublicKey, Watermark>,
     genesis: Option<Hash>,
     head: Option<Hash>,
@@ -187,12 +188,8 @@ impl Store for MemoryChainStore {
     }
 
     fn block(&self, hash: &Hash) -> Result<Option<Block>, StoreError> {
-        let inner = self.read();
-        let parts = inner.headers.get(hash).zip(inner.bodies.get(hash));
-        Ok(parts.map(|(stored, body)| Block {
-            header: stored.header.clone(),
-            body: body.clone(),
-        }))
+        let block = self.read().blocks.get(hash).cloned();
+        Ok(block.map(|block| Block::clone(&block)))
     }
 
     fn outcomes(&self, hash: &Hash) -> Result<Option<Vec<Outcome>>, StoreError> {
@@ -212,18 +209,11 @@ impl Store for MemoryChainStore {
     }
 
     fn event(&self, id: &Hash, limit: usize) -> Result<Vec<EventLocation>, StoreError> {
-        let first = EventLocation {
-            block: [0; 32],
-            index: 0,
-        };
-        Ok(self
-            .read()
-            .events
-            .range((*id, first)..)
-            .take_while(|(of, _)| of == id)
-            .take(limit)
-            .map(|(_, location)| *location)
-            .collect())
+        let mut locations = self.read().events.get(id).cloned().unwrap_or_default();
+        locations.sort_unstable();
+        locations.dedup();
+        locations.truncate(limit);
+        Ok(locations)
     }
 
     fn raise_watermarks(&self, raised: &[(PublicKey, Watermark)]) -> Result<(), StoreError> {
@@ -261,15 +251,14 @@ impl Inner {
                 instance: commit.instance,
             },
         );
-        self.bodies.insert(block, commit.block.body.clone());
+        self.blocks.insert(block, commit.block.clone());
         self.outcomes.insert(block, commit.outcomes.clone());
         self.nodes.extend(commit.nodes.iter().cloned());
-        self.events.extend(
-            commit
-                .events
-                .iter()
-                .map(|&(id, index)| (id, EventLocation { block, index })),
-        );
+        self.events.reserve(commit.events.len());
+        for &(id, index) in &commit.events {
+            let locations = self.events.entry(id).or_default();
+            locations.push(EventLocation { block, index });
+        }
         for (height, hash) in &commit.canonical {
             match hash {
                 Some(hash) => self.canonical.insert(*height, *hash),

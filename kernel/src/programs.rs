@@ -24,6 +24,8 @@ pub struct Loaded {
     pub code: Arc<dyn Code>,
     /// Its pinned slots as capabilities.
     pub pinned: BTreeMap<Key, Cap>,
+    /// The pinned slots of one byte, a bit each.
+    pinned_short: [u64; 4],
     /// The pages of its pinned Data. They are the same for all its machines, which lets an
     /// engine keep what it has read.
     pub(crate) sources: BTreeMap<Key, Arc<dyn PageSource>>,
@@ -53,13 +55,28 @@ impl Loaded {
             Cap::Data(data) => Some((*key, pinned_pages(data.clone()))),
             _ => None,
         });
+        let mut pinned_short = [0; 4];
+        for key in pinned.keys() {
+            if let [slot] = key.as_slice() {
+                pinned_short[usize::from(slot >> 6)] |= 1 << (slot & 63);
+            }
+        }
         Ok(Loaded {
+            pinned_short,
             code: engine.prepare(Arc::new(program), GasModel::Pipeline),
             handle: handle.clone(),
             image,
             sources: sources.collect(),
             pinned,
         })
+    }
+
+    /// What a pinned slot holds; `None` for others.
+    pub fn pinned(&self, key: &Key) -> Option<&Cap> {
+        match key.as_slice() {
+            [slot] if self.pinned_short[usize::from(slot >> 6)] >> (slot & 63) & 1 == 0 => None,
+            _ => self.pinned.get(key),
+        }
     }
 
     /// What a slot of an Instance with this table holds: pinned slots are laid over.
@@ -69,7 +86,7 @@ impl Loaded {
         table: &'a Table,
         key: &Key,
     ) -> Result<Option<&'a Cap>, StoreError> {
-        match self.pinned.get(key) {
+        match self.pinned(key) {
             Some(pinned) => Ok(Some(pinned)),
             None => table.get(store, key),
         }

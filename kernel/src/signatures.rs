@@ -56,9 +56,7 @@ const BATCH_LEN_MAX: usize = 1024;
 /// Whether all signatures are valid, on all cores. Agrees with [`SignatureCheck::verify`] on
 /// each, by ZIP-215.
 pub fn verify_batch(checks: &[SignatureCheck]) -> bool {
-    let mut checks: Vec<_> = checks.iter().collect();
-    // A batch works once for each of its keys.
-    checks.sort_unstable_by_key(|check| check.key);
+    let checks = by_key(checks.iter(), |check| &check.key);
     let share = checks.len().div_ceil(rayon::current_num_threads());
     checks
         .par_chunks(share.max(BATCH_LEN_MIN))
@@ -70,13 +68,12 @@ pub fn verify_batch(checks: &[SignatureCheck]) -> bool {
 /// valid; a check that panics counts as failed.
 pub(crate) fn verify_beside<T>(
     genesis: &Hash,
-    mut attestations: Vec<&Attestation>,
+    attestations: Vec<&Attestation>,
     work: impl FnOnce() -> T,
 ) -> (T, bool) {
     let cores = rayon::current_num_threads();
     let others = attestations.len().div_ceil(BATCH_LEN_MIN).min(cores - 1);
-    // A batch works once for each of its keys.
-    attestations.sort_unstable_by_key(|attestation| attestation.key);
+    let attestations = by_key(attestations.into_iter(), |attestation| &attestation.key);
     let shares = Shares::new(attestations.len(), cores);
     let verify = || {
         while let Some(share) = shares.take() {
@@ -102,6 +99,20 @@ pub(crate) fn verify_beside<T>(
             .map(|other| other.join().unwrap_or(false));
         (done, joined.fold(here, |all, valid| all && valid))
     })
+}
+
+/// Things with equal keys side by side: a batch works once for each of its keys. Only the starts
+/// of keys are compared, which hardly any others share.
+fn by_key<'t, T>(things: impl Iterator<Item = &'t T>, key: fn(&T) -> &PublicKey) -> Vec<&'t T> {
+    let start = |thing| {
+        key(thing)
+            .first_chunk()
+            .copied()
+            .map_or(0, u64::from_ne_bytes)
+    };
+    let mut things: Vec<(u64, &T)> = things.map(|thing| (start(thing), thing)).collect();
+    things.sort_unstable_by_key(|(start, _)| *start);
+    things.into_iter().map(|(_, thing)| thing).collect()
 }
 
 /// Things shared among threads: a core's part of what is left each time. Large shares come first,

@@ -160,7 +160,7 @@ mod tests {
         let hash = header.hash();
         let body = Body::default();
         Commit {
-            block: Block { header, body },
+            block: Arc::new(Block { header, body }),
             hash,
             score: 0,
             instance: [0; 32],

@@ -5,7 +5,9 @@ use std::sync::{Arc, OnceLock};
 
 use crate::error::{Error, StoreError};
 use crate::hash::{Hash, Tag, tagged};
-use crate::pages::{Change, PAGE_BYTES, PageLink, height_of, page_at, page_count, page_len};
+use crate::pages::{
+    Change, PAGE_BYTES, PageLink, height_of, page_at, page_count, page_hash, page_len,
+};
 use crate::store::NodeStore;
 
 /// Bytes, in a tree of pages that values share.
@@ -15,32 +17,87 @@ pub struct Data(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     len: u64,
-    root: PageLink,
+    content: Content,
     id: OnceLock<Hash>,
+}
+
+/// Bytes that stand in a Data itself at the most.
+pub(crate) const SHORT_LEN_MAX: usize = 63;
+
+#[derive(Debug)]
+enum Content {
+    /// Up to [`SHORT_LEN_MAX`] bytes, as most Data are; zeros behind the Data's length.
+    Short([u8; SHORT_LEN_MAX]),
+    /// More than that.
+    Tree(PageLink),
+}
+
+impl Content {
+    /// These bytes, if they are few.
+    fn short(bytes: &[u8]) -> Option<Content> {
+        let mut short = [0; SHORT_LEN_MAX];
+        short.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        Some(Content::Short(short))
+    }
 }
 
 impl Data {
     /// These bytes.
     pub fn new(bytes: &[u8]) -> Data {
         let len = bytes.len() as u64;
-        Data::from_parts(len, PageLink::build(bytes, height_of(page_count(len))))
+        match Content::short(bytes) {
+            Some(short) => Data::with_content(len, short),
+            None => Data::from_parts(len, PageLink::build(bytes, height_of(page_count(len)))),
+        }
     }
 
     /// No bytes.
     pub fn empty() -> Data {
-        Data::from_parts(0, PageLink::Absent)
+        Data::new(&[])
     }
 
     pub(crate) fn from_parts(len: u64, root: PageLink) -> Data {
+        let short = root.loaded_bytes().and_then(|bytes| Content::short(bytes));
+        Data::with_content(len, short.unwrap_or(Content::Tree(root)))
+    }
+
+    fn with_content(len: u64, content: Content) -> Data {
         Data(Arc::new(Inner {
             len,
-            root,
+            content,
             id: OnceLock::new(),
         }))
     }
 
-    pub(crate) fn root(&self) -> &PageLink {
-        &self.0.root
+    /// All bytes, if they are few: up to 63.
+    pub fn short(&self) -> Option<&[u8]> {
+        match &self.0.content {
+            Content::Short(bytes) => bytes.get(..self.0.len as usize),
+            Content::Tree(_) => None,
+        }
+    }
+
+    /// The tree of pages; `None` for few bytes.
+    pub(crate) fn tree(&self) -> Option<&PageLink> {
+        match &self.0.content {
+            Content::Short(_) => None,
+            Content::Tree(root) => Some(root),
+        }
+    }
+
+    /// The tree of pages, made if there is none.
+    fn root(&self) -> PageLink {
+        match (&self.0.content, self.short()) {
+            (Content::Tree(root), _) => root.clone(),
+            (_, short) => PageLink::build(short.unwrap_or_default(), 0),
+        }
+    }
+
+    fn root_hash(&self) -> Hash {
+        match (self.tree(), self.short()) {
+            (Some(root), _) => root.hash(),
+            (None, short) => page_hash(short.unwrap_or_default()),
+        }
     }
 
     pub(crate) fn height(&self) -> u32 {
@@ -62,7 +119,7 @@ impl Data {
         *self
             .0
             .id
-            .get_or_init(|| tagged(Tag::Data, &[&self.len().to_le_bytes(), &self.root().hash()]))
+            .get_or_init(|| tagged(Tag::Data, &[&self.len().to_le_bytes(), &self.root_hash()]))
     }
 
     /// Copies bytes from `offset` on; answers how many there were to copy.
@@ -74,10 +131,18 @@ impl Data {
     ) -> Result<usize, StoreError> {
         let rest = self.len().saturating_sub(offset);
         let wanted = usize::try_from(rest).map_or(out.len(), |rest| rest.min(out.len()));
+        if wanted == 0 {
+            return Ok(0);
+        }
+        if let Some(short) = self.short() {
+            out[..wanted].copy_from_slice(&short[offset as usize..][..wanted]);
+            return Ok(wanted);
+        }
+        let root = self.root();
         let mut done = 0;
         while done < wanted {
             let at = offset + done as u64;
-            let page = page_at(self.root(), self.len(), at / PAGE_BYTES as u64, store)?;
+            let page = page_at(&root, self.len(), at / PAGE_BYTES as u64, store)?;
             let from = (at % PAGE_BYTES as u64) as usize;
             let count = (page.len() - from).min(wanted - done);
             out[done..done + count].copy_from_slice(&page[from..from + count]);
@@ -91,7 +156,10 @@ impl Data {
         if u64::from(index) >= page_count(self.len()) {
             return Ok(None);
         }
-        page_at(self.root(), self.len(), index.into(), store).map(Some)
+        match self.short() {
+            Some(short) => Ok(Some(short.into())),
+            None => page_at(&self.root(), self.len(), index.into(), store).map(Some),
+        }
     }
 
     /// All bytes, if they are at most `len_max`.
@@ -127,16 +195,16 @@ impl Data {
                 changed.insert(index, resized(bytes, len));
             }
         }
+        let mut root = self.root();
         let old_pages = page_count(self.len());
         let height = height_of(page_count(new_len));
         if let Some(last) = old_pages.checked_sub(1) {
             let len = page_len(new_len, last);
             if len != page_len(self.len(), last) && !changed.contains_key(&last) {
-                let bytes = page_at(self.root(), self.len(), last, store)?;
+                let bytes = page_at(&root, self.len(), last, store)?;
                 changed.insert(last, resized(bytes, len));
             }
         }
-        let mut root = self.root().clone();
         if old_pages > 0 {
             for _ in self.height()..height {
                 root = PageLink::node(root, PageLink::Absent);

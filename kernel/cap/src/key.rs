@@ -103,7 +103,8 @@ impl AsRef<[u8]> for Key {
 
 impl PartialEq for Key {
     fn eq(&self, other: &Key) -> bool {
-        self.as_slice() == other.as_slice()
+        // Of one size, so without a call: behind their ends both are zero.
+        self.len == other.len && self.bytes == other.bytes
     }
 }
 
@@ -195,7 +196,12 @@ impl Path {
         let mut keys = SmallVec::new();
         for _ in 0..count {
             let len = take_short_len(&mut rest, Key::LEN_MAX)?;
-            keys.push(Key::new(rest.split_off(..len)?).ok()?);
+            let key = rest.split_off(..len)?;
+            keys.push(match (key, <[u8; Key::LEN_MAX]>::try_from(key)) {
+                (_, Ok(whole)) => Key::from(whole),
+                ([byte], _) => Key::from(*byte),
+                _ => Key::new(key).ok()?,
+            });
         }
         rest.is_empty().then_some(Path(keys))
     }
@@ -223,6 +229,12 @@ fn take_short_len(bytes: &mut &[u8], max: usize) -> Option<usize> {
     let len = *bytes.split_off_first()?;
     let count = usize::from(len >> 2);
     (len & 3 == 0 && (1..=max).contains(&count)).then_some(count)
+}
+
+impl From<[Key; 2]> for Path {
+    fn from(keys: [Key; 2]) -> Path {
+        Path(SmallVec::from_buf(keys))
+    }
 }
 
 impl From<Key> for Path {

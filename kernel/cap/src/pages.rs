@@ -61,6 +61,14 @@ pub(crate) fn page_len(len: u64, index: u64) -> usize {
     len.saturating_sub(start).min(PAGE_BYTES as u64) as usize
 }
 
+/// The hash of a page that holds these bytes; without any it is absent.
+pub(crate) fn page_hash(bytes: &[u8]) -> Hash {
+    match bytes {
+        [] => ZERO,
+        _ => tagged(Tag::PageLeaf, &[bytes]),
+    }
+}
+
 impl PageLink {
     pub(crate) fn page(bytes: Arc<[u8]>) -> PageLink {
         PageLink::Page(Arc::new(Page {
@@ -115,7 +123,7 @@ impl PageLink {
             PageLink::Absent => ZERO,
             PageLink::Page(page) => *page.hash.get_or_init(|| {
                 let bytes = page.bytes.get().map_or(&[][..], |bytes| bytes);
-                tagged(Tag::PageLeaf, &[bytes])
+                page_hash(bytes)
             }),
             PageLink::Node(node) => *node.hash.get_or_init(|| match node.kids.get() {
                 Some([left, right]) => tagged(Tag::PageNode, &[&left.hash(), &right.hash()]),

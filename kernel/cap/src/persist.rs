@@ -11,8 +11,8 @@ use crate::image_ref::ImageRef;
 use crate::instance::{Body, Scratch};
 use crate::pages::PageLink;
 use crate::record::{
-    INLINE_BYTES_MAX, Reference, encode_branch, encode_cap, encode_leaf, encode_pages,
-    next_record_depth, next_record_height,
+    Reference, encode_branch, encode_cap, encode_leaf, encode_pages, next_record_depth,
+    next_record_height,
 };
 use crate::store::RecordId;
 use crate::trie::{Link, StoredLeaf};
@@ -55,7 +55,7 @@ impl<'a> Item<'a> {
     }
 
     fn data(data: &'a Data) -> Option<Item<'a>> {
-        (data.len() > INLINE_BYTES_MAX).then(|| Item::Pages(data.root(), data.height()))
+        Some(Item::Pages(data.tree()?, data.height()))
     }
 
     fn root(root: &'a Root) -> Option<Item<'a>> {

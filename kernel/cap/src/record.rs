@@ -27,7 +27,7 @@ use parity_scale_codec::{Decode, Encode};
 
 use crate::cap::Cap;
 use crate::cnode::{CNode, Root as Table};
-use crate::data::Data;
+use crate::data::{Data, SHORT_LEN_MAX};
 use crate::error::StoreError;
 use crate::hash::{Hash, Tag, tagged};
 use crate::image_ref::ImageRef;
@@ -39,7 +39,7 @@ use crate::store::{NodeStore, RecordId, read};
 use crate::trie::{Branch, Leaf, Link};
 
 /// Data up to this many bytes stand where they are referred from.
-pub(crate) const INLINE_BYTES_MAX: u64 = 63;
+pub(crate) const INLINE_BYTES_MAX: u64 = SHORT_LEN_MAX as u64;
 /// Depth of the deepest branch: keys are told apart by 256 bits.
 const DEPTH_MAX: usize = 255;
 
@@ -202,10 +202,9 @@ impl Form {
 
 impl DataForm {
     fn of(data: &Data) -> DataForm {
-        match data.root().loaded_bytes() {
-            _ if data.is_empty() => DataForm::Bytes(Vec::new()),
-            Some(bytes) if data.len() <= INLINE_BYTES_MAX => DataForm::Bytes(bytes.to_vec()),
-            _ => DataForm::Tree(data.len(), data.root().hash()),
+        match (data.short(), data.tree()) {
+            (_, Some(root)) => DataForm::Tree(data.len(), root.hash()),
+            (short, None) => DataForm::Bytes(short.unwrap_or_default().to_vec()),
         }
     }
 

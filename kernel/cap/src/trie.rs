@@ -90,9 +90,13 @@ impl Leaf {
     /// Takes the capability of a leaf that nothing else holds; else a copy.
     fn into_cap(leaf: Arc<Leaf>) -> Cap {
         match Arc::try_unwrap(leaf) {
-            Ok(mut leaf) => std::mem::replace(&mut leaf.cap, Cap::Type(ZERO)),
+            Ok(leaf) => leaf.take_cap(),
             Err(leaf) => leaf.cap.clone(),
         }
+    }
+
+    fn take_cap(mut self) -> Cap {
+        std::mem::replace(&mut self.cap, Cap::Type(ZERO))
     }
 }
 
@@ -406,6 +410,12 @@ impl Link {
         while let Link::Branch(branch) = link {
             link = &mut open(branch, store, depth)?[bit(&path, depth)];
             depth += 1;
+        }
+        if let Link::Leaf(old) = link
+            && old.key_hash == path
+            && let Some(old) = Arc::get_mut(old)
+        {
+            return Ok(Some(std::mem::replace(old, new).take_cap()));
         }
         let new = Arc::new(new);
         match std::mem::take(link) {

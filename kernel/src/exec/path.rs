@@ -8,6 +8,8 @@ use crate::exec::Stop;
 
 /// Encoded bytes of the longest path: eight keys of 32 bytes with their lengths.
 const ENCODED_LEN_MAX: u32 = 1 + 8 * 33;
+/// Encoded bytes of most paths at the most: two keys.
+const ENCODED_LEN_COMMON: u32 = 1 + 2 * 33;
 
 /// Reads the path in `register`.
 ///
@@ -22,13 +24,28 @@ pub(crate) fn read_path(machine: &mut dyn Machine, register: u64) -> Result<Path
     if len > ENCODED_LEN_MAX {
         return Err(Status::Invalid.into());
     }
-    let mut bytes = [0; ENCODED_LEN_MAX as usize];
+    if len > ENCODED_LEN_COMMON {
+        return read_scale::<{ ENCODED_LEN_MAX as usize }>(machine, address, len);
+    }
+    read_scale::<{ ENCODED_LEN_COMMON as usize }>(machine, address, len)
+}
+
+/// Reads a path of `len` bytes, `MAX` at the most.
+fn read_scale<const MAX: usize>(
+    machine: &mut dyn Machine,
+    address: u32,
+    len: u32,
+) -> Result<Path, Stop> {
+    let mut bytes = [0; MAX];
     let bytes = &mut bytes[..len as usize];
     read_memory(machine, address, bytes)?;
     Path::from_scale(bytes).ok_or(Status::Invalid.into())
 }
 
 fn short_path(register: u64) -> Option<Path> {
+    if let Ok(slot) = u8::try_from(register) {
+        return Some(Key::from(slot).into());
+    }
     let bytes = register.to_le_bytes();
     let further = usize::from(bytes[7]);
     if further > 6 || bytes[1 + further..7].iter().any(|byte| *byte != 0) {

@@ -142,7 +142,7 @@ impl Execution<'_, '_> {
     pub(super) fn paused_chain(&mut self, path: &Path) -> Result<Option<PausedChain>, Stop> {
         let store = self.store();
         let room = self.env.params.max_depth - self.frames.len() as u64;
-        let mut found = match self.frame().get(store, path) {
+        let mut found = match self.top().get(store, path) {
             Ok(found) => found,
             Err(Stop::Status(_)) => None,
             Err(stop) => return Err(stop),

@@ -9,9 +9,12 @@ use crate::exec::frame::Frame;
 
 /// Slots that stand beside the map at the most.
 const ASIDE_MAX: usize = 8;
+/// Entries that stand beside maps in slots at the most.
+const NEAR_MAX: usize = 8;
 
 /// An Instance's own table while it runs. Slots of one byte that were set stand beside the map
-/// until the call ends: most are set more than once, or filled and emptied again.
+/// until the call ends: most are set more than once, or filled and emptied again. So do Data in
+/// maps in such slots, from when they are first looked at.
 ///
 /// What changes is copied where something else holds it. A table that keeps what paths held
 /// before can be changed in place and still be undone: the chain's own.
@@ -20,7 +23,19 @@ pub(crate) struct Table {
     map: CNode,
     /// Instead of what the map holds there.
     aside: Vec<(u8, Option<Cap>)>,
+    /// Instead of what the maps in slots hold there; each slot among them holds a map.
+    near: Vec<Near>,
     undo: Option<Box<Undo>>,
+}
+
+/// An entry of a map in a slot: a Data, or none.
+#[derive(Clone)]
+struct Near {
+    slot: u8,
+    key: Key,
+    data: Option<Cap>,
+    /// Whether the map doesn't hold this yet.
+    is_changed: bool,
 }
 
 /// What paths held before they were set, in that order.
@@ -73,12 +88,108 @@ impl Table {
         self.aside.iter().position(|(aside, _)| aside == slot)
     }
 
-    /// What a key holds.
+    fn near_place(&self, slot: u8, key: &Key) -> Option<usize> {
+        let is_it = |near: &Near| near.slot == slot && near.key == *key;
+        self.near.iter().position(is_it)
+    }
+
+    /// What a key holds; of a map without what stands beside it.
     pub fn get(&self, store: &dyn NodeStore, key: &Key) -> Result<Option<&Cap>, StoreError> {
         match self.place(key) {
             Some(place) => Ok(self.aside[place].1.as_ref()),
             None => self.map.get_ref(store, key),
         }
+    }
+
+    /// What a path holds.
+    pub fn look(&mut self, store: &dyn NodeStore, path: &Path) -> Result<Option<&Cap>, Stop> {
+        let (first, rest) = path.split_first();
+        if let ([slot], [key]) = (first.as_slice(), rest) {
+            return self.look_near(store, *slot, key);
+        }
+        self.settle_near(store, first)?;
+        walk(store, self.get(store, first)?, rest)
+    }
+
+    /// What an entry of a map in a slot holds. A Data, or the lack of anything, stands beside the
+    /// map from now on.
+    fn look_near(
+        &mut self,
+        store: &dyn NodeStore,
+        slot: u8,
+        key: &Key,
+    ) -> Result<Option<&Cap>, Stop> {
+        if let Some(place) = self.near_place(slot, key) {
+            return Ok(self.near[place].data.as_ref());
+        }
+        let map = self.get(store, &slot.into())?;
+        if map.is_none() {
+            return Ok(None);
+        }
+        let data = match walk(store, map, std::slice::from_ref(key))? {
+            held @ (None | Some(Cap::Data(_))) => held.cloned(),
+            Some(_) => return walk(store, self.get(store, &slot.into())?, &[*key]),
+        };
+        if self.near.len() >= NEAR_MAX {
+            self.settle_all_near(store)?;
+        }
+        self.near.push(Near {
+            slot,
+            key: *key,
+            data,
+            is_changed: false,
+        });
+        Ok(self.near.last().and_then(|near| near.data.as_ref()))
+    }
+
+    /// Whether a path without its last key leads to a map.
+    pub fn has_parent(&self, store: &dyn NodeStore, path: &Path) -> Result<bool, Stop> {
+        let (first, rest) = path.split_first();
+        let parents = match (first.as_slice(), rest) {
+            (_, []) => return Ok(true),
+            ([slot], [key]) if self.near_place(*slot, key).is_some() => return Ok(true),
+            (_, [parents @ .., _]) => parents,
+        };
+        let parent = walk(store, self.get(store, first)?, parents)?;
+        Ok(matches!(parent, Some(Cap::CNode(_))))
+    }
+
+    /// Puts into its map what stands beside it.
+    fn settle_entry(&mut self, store: &dyn NodeStore, near: Near) -> Result<(), StoreError> {
+        if !near.is_changed {
+            return Ok(());
+        }
+        let slot = Key::from(near.slot);
+        let held = match self.place(&slot) {
+            Some(place) => self.aside[place].1.as_mut(),
+            None => self.map.get_mut(store, &slot)?,
+        };
+        if let Some(Cap::CNode(node)) = held {
+            let before = node.set(store, &near.key, near.data)?;
+            if let Some(undo) = self.undo.as_mut().filter(|undo| !undo.covers(&slot)) {
+                undo.note([slot, near.key].into(), before);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts into a slot's map what stands beside it.
+    pub fn settle_near(&mut self, store: &dyn NodeStore, slot: &Key) -> Result<(), StoreError> {
+        let [slot] = slot.as_slice() else {
+            return Ok(());
+        };
+        while let Some(place) = self.near.iter().position(|near| near.slot == *slot) {
+            let near = self.near.swap_remove(place);
+            self.settle_entry(store, near)?;
+        }
+        Ok(())
+    }
+
+    fn settle_all_near(&mut self, store: &dyn NodeStore) -> Result<(), StoreError> {
+        while let Some(near) = self.near.pop() {
+            self.settle_entry(store, near)?;
+        }
+        Ok(())
     }
 
     /// Sets or clears what a key holds.
@@ -88,6 +199,7 @@ impl Table {
         key: &Key,
         cap: Option<Cap>,
     ) -> Result<(), StoreError> {
+        self.settle_near(store, key)?;
         if self.undo.as_ref().is_some_and(|undo| !undo.covers(key)) {
             let before = self.get(store, key)?.cloned();
             if let Some(undo) = &mut self.undo {
@@ -144,8 +256,19 @@ impl Table {
         cap: Option<Cap>,
     ) -> Result<(), Stop> {
         let (first, rest) = path.split_first();
-        if rest.is_empty() {
-            return Ok(self.set(store, first, cap)?);
+        match (first.as_slice(), rest) {
+            (_, []) => return Ok(self.set(store, first, cap)?),
+            ([slot], [key]) => {
+                if let Some(place) = self.near_place(*slot, key) {
+                    if matches!(cap, None | Some(Cap::Data(_))) {
+                        let near = &mut self.near[place];
+                        (near.data, near.is_changed) = (cap, true);
+                        return Ok(());
+                    }
+                    self.near.swap_remove(place);
+                }
+            }
+            _ => self.settle_near(store, first)?,
         }
         let Some(Cap::CNode(node)) = self.get_mut(store, first)? else {
             return Err(Status::WrongKind.into());
@@ -161,7 +284,7 @@ impl Table {
         Ok(())
     }
 
-    /// Puts into the map what stands beside it.
+    /// Puts into the map the slots that stand beside it.
     fn settle(&mut self, store: &dyn NodeStore) -> Result<(), StoreError> {
         for (slot, cap) in self.aside.drain(..) {
             self.map.set(store, &slot.into(), cap)?;
@@ -171,6 +294,8 @@ impl Table {
 
     /// The whole map.
     pub fn into_map(mut self, store: &dyn NodeStore) -> Result<CNode, StoreError> {
+        self.undo = None;
+        self.settle_all_near(store)?;
         self.settle(store)?;
         Ok(self.map)
     }
@@ -178,6 +303,7 @@ impl Table {
     /// The map as it was when the table began to [`keep`](Self::keep).
     pub fn undone(mut self, store: &dyn NodeStore) -> Result<CNode, Stop> {
         let undo = self.undo.take().unwrap_or_default();
+        self.near.clear();
         for (path, before) in undo.before.into_iter().rev() {
             self.set_path(store, &path, before)?;
         }
@@ -204,55 +330,52 @@ fn walk<'c>(
 
 impl Frame {
     /// What a path holds.
-    pub fn get(&self, store: &dyn NodeStore, path: &Path) -> Result<Option<Cap>, Stop> {
+    pub fn get(&mut self, store: &dyn NodeStore, path: &Path) -> Result<Option<Cap>, Stop> {
         Ok(self.look(store, path)?.cloned())
     }
 
     /// What a path holds, to look at.
-    pub fn look(&self, store: &dyn NodeStore, path: &Path) -> Result<Option<&Cap>, Stop> {
+    pub fn look(&mut self, store: &dyn NodeStore, path: &Path) -> Result<Option<&Cap>, Stop> {
         let (first, rest) = path.split_first();
-        walk(store, self.loaded.slot(store, &self.table, first)?, rest)
+        match self.loaded.pinned(first) {
+            None => self.table.look(store, path),
+            pinned => walk(store, pinned, rest),
+        }
     }
 
     /// What a path holds; `Empty` where it holds nothing.
-    pub fn get_some(&self, store: &dyn NodeStore, path: &Path) -> Result<Cap, Stop> {
+    pub fn get_some(&mut self, store: &dyn NodeStore, path: &Path) -> Result<Cap, Stop> {
         self.get(store, path)?.ok_or(Status::Empty.into())
     }
 
     /// Checks that a path can be filled: its parent is a CNode, nothing is there.
-    pub fn check_vacant(&self, store: &dyn NodeStore, path: &Path) -> Result<(), Stop> {
+    pub fn check_vacant(&mut self, store: &dyn NodeStore, path: &Path) -> Result<(), Stop> {
         if self.is_pinned(store, path)? {
             return Err(Status::Pinned.into());
         }
         self.check_unreserved(path)?;
-        let (first, rest) = path.split_first();
-        let slot = self.loaded.slot(store, &self.table, first)?;
-        let held = match rest.split_last() {
-            None => slot,
-            Some((last, parents)) => match walk(store, slot, parents)? {
-                Some(Cap::CNode(node)) => node.get_ref(store, last)?,
-                _ => return Err(Status::WrongKind.into()),
-            },
-        };
-        match held {
-            None => Ok(()),
-            Some(_) => Err(Status::Occupied.into()),
+        if self.table.look(store, path)?.is_some() {
+            return Err(Status::Occupied.into());
+        }
+        match self.table.has_parent(store, path)? {
+            true => Ok(()),
+            false => Err(Status::WrongKind.into()),
         }
     }
 
     /// What a path holds, if it may be copied.
-    pub fn get_whole(&self, store: &dyn NodeStore, path: &Path) -> Result<Cap, Stop> {
+    pub fn get_whole(&mut self, store: &dyn NodeStore, path: &Path) -> Result<Cap, Stop> {
         self.check_unreserved(path)?;
         self.get_some(store, path)
     }
 
     /// What a path holds, if it may be taken from there.
-    pub fn get_free(&self, store: &dyn NodeStore, path: &Path) -> Result<Cap, Stop> {
+    pub fn get_free(&mut self, store: &dyn NodeStore, path: &Path) -> Result<Cap, Stop> {
         Ok(self.check_free(store, path)?.clone())
     }
 
     /// As [`Self::get_free`], to look at.
-    pub fn check_free(&self, store: &dyn NodeStore, path: &Path) -> Result<&Cap, Stop> {
+    pub fn check_free(&mut self, store: &dyn NodeStore, path: &Path) -> Result<&Cap, Stop> {
         if self.is_pinned(store, path)? {
             return Err(Status::Pinned.into());
         }
@@ -271,8 +394,9 @@ impl Frame {
     }
 
     /// What the scratchpad holds.
-    pub fn scratch(&self, store: &dyn NodeStore) -> Result<Option<Cap>, Stop> {
+    pub fn scratch(&mut self, store: &dyn NodeStore) -> Result<Option<Cap>, Stop> {
         let key = Key::from(jar_abi::slots::SCRATCH);
+        self.table.settle_near(store, &key)?;
         Ok(self.table.get(store, &key)?.cloned())
     }
 
@@ -283,6 +407,7 @@ impl Frame {
         cap: Option<Cap>,
     ) -> Result<Option<Cap>, Stop> {
         let key = Key::from(jar_abi::slots::SCRATCH);
+        self.table.settle_near(store, &key)?;
         let former = self.table.get(store, &key)?.cloned();
         if former.is_some() || cap.is_some() {
             self.table.set(store, &key, cap)?;
@@ -295,7 +420,7 @@ impl Frame {
     /// recorded will.
     fn is_pinned(&self, store: &dyn NodeStore, path: &Path) -> Result<bool, Stop> {
         let first = path.split_first().0;
-        if self.loaded.pinned.contains_key(first) {
+        if self.loaded.pinned(first).is_some() {
             return Ok(true);
         }
         match &self.next_image {
@@ -315,5 +440,69 @@ impl Frame {
         self.table.set_path(store, path, cap)?;
         self.memory.override_slots(path);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jar_cap::{Data, MemoryStore};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Nothing, a small Data, or an empty map.
+    fn cap(which: u8) -> Option<Cap> {
+        match which {
+            0..3 => None,
+            3 => Some(Cap::CNode(CNode::empty())),
+            _ => Some(Cap::Data(Data::new(&[which]))),
+        }
+    }
+
+    /// More entries than stand beside their maps, of which some are maps again.
+    fn path() -> impl Strategy<Value = Path> {
+        let long = |byte: u8| Key::from([byte; 32]);
+        prop_oneof![
+            1 => (0u8..3).prop_map(|slot| Path::from(Key::from(slot))),
+            8 => (0u8..2, 0u8..12).prop_map(move |(slot, key)| [slot.into(), long(key)].into()),
+            2 => (0u8..2, 0u8..3, 0u8..3)
+                .prop_map(move |(slot, key, last)| Path::new([slot.into(), long(key), last.into()])
+                    .expect("three keys")),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_table_is_a_map_of_maps_and_can_be_undone(
+            before in prop::collection::vec((path(), 0u8..9), 0..24),
+            steps in prop::collection::vec((path(), prop::option::of(0u8..9)), 0..64),
+        ) {
+            let store = MemoryStore::new();
+            let mut model = CNode::empty();
+            for slot in 0..2 {
+                model.set(&store, &slot.into(), cap(3)).expect("in memory");
+            }
+            for (path, which) in before {
+                // Where there is no map nothing is put.
+                let _ = model.set_path(&store, path.keys(), cap(which));
+            }
+            let root = model.root();
+            let mut table = Table::from(model.clone());
+            table.keep();
+            for (path, set) in steps {
+                let held = model.get_path(&store, path.keys()).ok();
+                let looked = table.look(&store, &path).ok().map(|held| held.cloned());
+                prop_assert_eq!(&looked, &held);
+                let Some(which) = set.filter(|_| held.is_some()) else { continue };
+                let has_parent = table.has_parent(&store, &path).expect("in memory");
+                prop_assert_eq!(has_parent, model.clone().set_path(&store, path.keys(), None).is_ok());
+                if has_parent {
+                    model.set_path(&store, path.keys(), cap(which)).expect("a map is there");
+                    table.set_path(&store, &path, cap(which)).expect("a map is there");
+                }
+            }
+            prop_assert_eq!(table.clone().undone(&store).expect("in memory").root(), root);
+            prop_assert_eq!(table.into_map(&store).expect("in memory").root(), model.root());
+        }
     }
 }

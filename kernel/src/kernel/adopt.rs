@@ -61,7 +61,7 @@ impl<H: Hardware> Kernel<H> {
         });
         let commit = Commit {
             canonical: vec![(header.height, Some(hash))],
-            block,
+            block: Arc::new(block),
             hash,
             score,
             instance,

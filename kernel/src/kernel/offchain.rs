@@ -247,7 +247,9 @@ impl<H: Hardware> Kernel<H> {
         if let Some(index) = consumed.iter().position(is_bad) {
             return Err(Refusal::BadSignature { index });
         }
-        check_ending(self.recent.knows_one_of(&event.attestations), judged.ending)?;
+        check_ending(judged.ending, || {
+            self.recent.knows_one_of(&event.attestations)
+        })?;
         if has_unused(event, used) {
             return Err(Refusal::UnusedTraces);
         }
@@ -255,15 +257,18 @@ impl<H: Hardware> Kernel<H> {
         if merged.effects.slot_was_full {
             return Err(Refusal::Full);
         }
-        check_ending(true, merged.ending)?;
+        check_ending(merged.ending, || true)?;
         Ok(merged.effects)
     }
 }
 
-fn check_ending(is_stale: bool, ending: Ending) -> Result<(), Refusal> {
+fn check_ending(ending: Ending, is_stale: impl FnOnce() -> bool) -> Result<(), Refusal> {
     match ending {
         Ending::Halted(0) => Ok(()),
-        Ending::Halted(code) => Err(Refusal::Rejected { code, is_stale }),
+        Ending::Halted(code) => Err(Refusal::Rejected {
+            code,
+            is_stale: is_stale(),
+        }),
         Ending::Faulted(fault) => Err(Refusal::Faulted { fault }),
     }
 }

@@ -1,7 +1,8 @@
 //! What a new head does to the pipeline: events that blocks took leave it, events of blocks
 //! that were left behind return.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
 
 use jar_cap::Hash;
 
@@ -18,26 +19,39 @@ const RECENT_MAX: usize = 1 << 16;
 /// refused because it is late, not because its sender is dishonest.
 #[derive(Debug, Default)]
 pub(super) struct Recent {
-    known: BTreeSet<Signature>,
     order: VecDeque<Signature>,
+    /// How often each of the first `counted` ones is among these. Few blocks come while events
+    /// are refused: the others are counted when the next one is.
+    known: BTreeMap<Signature, u32>,
+    counted: usize,
 }
 
 impl Recent {
     fn learn(&mut self, signature: Signature) {
-        if self.known.insert(signature) {
-            self.order.push_back(signature);
+        self.order.push_back(signature);
+        if self.order.len() <= RECENT_MAX {
+            return;
         }
-        if self.order.len() > RECENT_MAX
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.known.remove(&oldest);
+        let Some(oldest) = self.order.pop_front().filter(|_| self.counted > 0) else {
+            return;
+        };
+        self.counted -= 1;
+        if let Entry::Occupied(mut count) = self.known.entry(oldest) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
         }
     }
 
     /// Whether an attestation's signature was in a recent block.
-    pub fn knows_one_of(&self, attestations: &[Attestation]) -> bool {
+    pub fn knows_one_of(&mut self, attestations: &[Attestation]) -> bool {
+        for signature in self.order.range(self.counted..) {
+            *self.known.entry(*signature).or_default() += 1;
+        }
+        self.counted = self.order.len();
         let mut signatures = attestations.iter().map(|a| &a.signature);
-        signatures.any(|signature| self.known.contains(signature))
+        signatures.any(|signature| self.known.contains_key(signature))
     }
 }
 
@@ -70,12 +84,11 @@ impl<H: Hardware> Kernel<H> {
         left_behind: Vec<(u8, Event)>,
     ) -> Result<(), KernelError> {
         let included = self.learn_included(commit)?;
-        if !self.pipeline.is_empty() {
-            self.pipeline.remove_included(&included);
-        }
         if self.pipeline.is_empty() && left_behind.is_empty() {
             return Ok(());
         }
+        let included = included.into_iter().collect();
+        self.pipeline.remove_included(&included);
         let image = self.chain.image(&self.head)?;
         self.pipeline.fit(&image);
         let missing: Vec<(u8, Event)> = left_behind
@@ -95,8 +108,8 @@ impl<H: Hardware> Kernel<H> {
     }
 
     /// Ids of the events of a new head's blocks, whose signatures are remembered.
-    fn learn_included(&mut self, commit: &Commit) -> Result<BTreeSet<Hash>, KernelError> {
-        let mut included: BTreeSet<Hash> = BTreeSet::new();
+    fn learn_included(&mut self, commit: &Commit) -> Result<Vec<Hash>, KernelError> {
+        let mut included = Vec::new();
         for hash in commit.canonical.iter().filter_map(|(_, hash)| *hash) {
             if hash == commit.hash {
                 included.extend(commit.events.iter().map(|(id, _)| *id));
@@ -122,5 +135,46 @@ impl<H: Hardware> Kernel<H> {
     fn stored_block(&self, hash: &Hash) -> Result<Block, KernelError> {
         let block = self.chain.store().block(hash)?;
         block.ok_or_else(|| KernelError::Internal("a block's body is missing".into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::block::Scope;
+
+    fn signed(number: usize) -> Attestation {
+        let mut signature = [0; 64];
+        signature[..8].copy_from_slice(&number.to_le_bytes());
+        Attestation {
+            key: [0; 32],
+            scope: Scope::Direct,
+            blob_hash: [0; 32],
+            signature,
+        }
+    }
+
+    #[test]
+    fn the_latest_signatures_are_known() {
+        let mut recent = Recent::default();
+        let learn = |recent: &mut Recent, number| recent.learn(signed(number).signature);
+        assert!(!recent.knows_one_of(&[signed(0)]));
+        for number in 0..RECENT_MAX {
+            learn(&mut recent, number);
+        }
+        assert!(recent.knows_one_of(&[signed(0)]));
+        // One that comes twice stays as long as the later one.
+        learn(&mut recent, 1);
+        assert!(!recent.knows_one_of(&[signed(0)]));
+        learn(&mut recent, RECENT_MAX);
+        assert!(recent.knows_one_of(&[signed(0), signed(1)]));
+        for number in 0..RECENT_MAX - 2 {
+            learn(&mut recent, 2 * RECENT_MAX + number);
+        }
+        assert!(recent.knows_one_of(&[signed(1)]));
+        learn(&mut recent, 0);
+        assert!(!recent.knows_one_of(&[signed(1)]));
+        assert!(recent.knows_one_of(&[signed(0)]) && !recent.knows_one_of(&[]));
+        assert_eq!(recent.known.values().sum::<u32>() as usize, RECENT_MAX);
     }
 }

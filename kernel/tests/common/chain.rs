@@ -98,10 +98,10 @@ pub fn commit_table(store: &MemoryChainStore, genesis: &Genesis, entries: &[(u8,
     let number = jar_cap::NodeStore::number(store);
     persist(&Cap::Instance(instance.clone()), number, &mut sink).expect("in memory");
     let commit = Commit {
-        block: Block {
+        block: Arc::new(Block {
             header,
             body: Body::default(),
-        },
+        }),
         hash,
         score: 0,
         instance: instance.id(),

@@ -342,7 +342,7 @@ impl Machine for RecompiledMachine {
 
     fn check(&self, addr: u32, len: u32, access: Access) -> Result<(), AccessError> {
         match &self.core {
-            Core::Native(native) => native.memory.map().check(addr, len, access),
+            Core::Native(native) => native.memory.check(addr, len, access),
             Core::Interpreted(machine) => machine.check(addr, len, access),
         }
     }

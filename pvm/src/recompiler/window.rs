@@ -71,6 +71,8 @@ pub(super) struct WindowMemory {
     /// Those of tracked ranges, sorted, if nothing ran since.
     recorded: RefCell<Option<Vec<u32>>>,
     ran: Cell<bool>,
+    /// Index of the region that was found last: the next one most often is the same.
+    recent: Cell<usize>,
 }
 
 impl Drop for WindowMemory {
@@ -115,6 +117,7 @@ impl WindowMemory {
             written: Vec::new(),
             recorded: RefCell::new(None),
             ran: Cell::new(false),
+            recent: Cell::new(0),
         };
         for region in map.regions().iter().filter(|region| is_eager(region)) {
             if let Some(region) = opened(region) {
@@ -130,6 +133,25 @@ impl WindowMemory {
 
     fn window_ref(&self) -> &Window {
         &self.window
+    }
+
+    /// As [`MemoryMap::region_of`].
+    fn region_of(&self, page: u32) -> Option<(&Region, u32)> {
+        let regions = self.map.regions();
+        let index_in = |region: &Region| {
+            let index = page.checked_sub(region.start / PAGE_SIZE)?;
+            (index < region.pages).then_some(index)
+        };
+        if let Some(recent) = regions.get(self.recent.get())
+            && let Some(index) = index_in(recent)
+        {
+            return Some((recent, index));
+        }
+        let after = regions.partition_point(|region| region.start / PAGE_SIZE <= page);
+        let place = after.checked_sub(1)?;
+        let index = index_in(&regions[place])?;
+        self.recent.set(place);
+        Some((&regions[place], index))
     }
 
     pub fn map(&self) -> &MemoryMap {
@@ -175,7 +197,7 @@ impl WindowMemory {
         if self.window().state(page) != PageState::Untouched {
             return Ok(());
         }
-        let Some((region, index)) = self.map.region_of(page) else {
+        let Some((region, index)) = self.region_of(page) else {
             return Ok(());
         };
         let (eager, access) = (is_eager(region), region.access);
@@ -218,14 +240,19 @@ impl WindowMemory {
     fn own(&mut self, page: u32) -> Result<(), Trouble> {
         let before = self.window_ref().state(page);
         self.touch(page, Access::ReadWrite)?;
+        if self
+            .region_of(page)
+            .is_some_and(|(region, _)| is_eager(region))
+        {
+            return Ok(());
+        }
         if let Some(pages) = self.tracked(page) {
             return match self.window().is_tracked(&pages) {
                 true => Ok(()),
                 false => self.window().track(pages),
             };
         }
-        let eager = self.map.region_of(page).is_some_and(|(r, _)| is_eager(r));
-        if eager || before == PageState::Written {
+        if before == PageState::Written {
             return Ok(());
         }
         if self.window_ref().state(page) != PageState::Written {
@@ -269,6 +296,18 @@ impl WindowMemory {
     /// As [`MemoryMap::check`], with a length that may be over 2^32.
     fn check_len(&self, addr: u32, len: usize, access: Access) -> Result<(), AccessError> {
         let len = u32::try_from(len).map_err(|_| AccessError { address: 1 << 32 })?;
+        self.check(addr, len, access)
+    }
+
+    /// As [`MemoryMap::check`].
+    pub fn check(&self, addr: u32, len: u32, access: Access) -> Result<(), AccessError> {
+        let region = self.region_of(addr / PAGE_SIZE).map(|(region, _)| region);
+        if let Some(region) = region.filter(|region| region.access >= access) {
+            let behind = (u64::from(addr) + u64::from(len)).div_ceil(u64::from(PAGE_SIZE));
+            if behind <= u64::from(pages_of(region).end) {
+                return Ok(());
+            }
+        }
         self.map.check(addr, len, access)
     }
 

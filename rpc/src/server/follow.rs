@@ -95,6 +95,8 @@ impl Cursor {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use jar_kernel::Commit;
     use jar_kernel::block::{Block, Body, Header};
@@ -121,10 +123,10 @@ mod tests {
         let mut entries = canonical.to_vec();
         entries.push((height, Some(hash)));
         let commit = Commit {
-            block: Block {
+            block: Arc::new(Block {
                 header,
                 body: Body::default(),
-            },
+            }),
             hash,
             score: slot,
             instance: [0; 32],

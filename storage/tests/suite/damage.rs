@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use jar_cap::{Hash, NodeStore, StoreError};
+use jar_kernel::block::Block;
 use jar_kernel::{Commit, EventLocation, Store};
 use jar_storage::{Error, RocksStore};
 use rand::rngs::StdRng;
@@ -99,7 +100,10 @@ fn assert_honest(store: &dyn Store) -> bool {
         let held = i < len;
         let hash = &commit.hash;
         whole &= one_of(store.header(hash), &[held.then(|| stored_header(commit))]);
-        whole &= one_of(store.block(hash), &[held.then(|| commit.block.clone())]);
+        whole &= one_of(
+            store.block(hash),
+            &[held.then(|| Block::clone(&commit.block))],
+        );
         whole &= one_of(
             store.outcomes(hash),
             &[held.then(|| commit.outcomes.clone())],

@@ -156,7 +156,7 @@ fn finish(mut header: Header, body: Body, score: u64, ids: &[Hash]) -> Commit {
             0 => Vec::new(),
             _ => vec![(AUTHOR, watermark)],
         },
-        block: Block { header, body },
+        block: Arc::new(Block { header, body }),
     }
 }
 
@@ -203,7 +203,7 @@ pub fn stored_header(commit: &Commit) -> StoredHeader {
 pub fn assert_holds(store: &dyn Store, commit: &Commit) {
     let hash = &commit.hash;
     assert_eq!(store.header(hash).unwrap(), Some(stored_header(commit)));
-    assert_eq!(store.block(hash).unwrap().as_ref(), Some(&commit.block));
+    assert_eq!(store.block(hash).unwrap().as_ref(), Some(&*commit.block));
     assert_eq!(
         store.outcomes(hash).unwrap().as_ref(),
         Some(&commit.outcomes)

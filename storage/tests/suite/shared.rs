@@ -276,14 +276,14 @@ fn refused(blocks: &[Commit]) -> Vec<(&'static str, Commit)> {
         commit
     };
     let other_chain = with(&|c| {
-        c.block.header.genesis = [9; 32];
+        Arc::make_mut(&mut c.block).header.genesis = [9; 32];
         c.hash = c.block.header.hash();
         c.head = Some(c.hash);
         c.canonical = vec![(2, Some(c.hash))];
     });
     let other_genesis = {
         let mut commit = genesis();
-        commit.block.header.body_root = [1; 32];
+        Arc::make_mut(&mut commit.block).header.body_root = [1; 32];
         commit.nodes.clear();
         commit.hash = commit.block.header.hash();
         commit.head = Some(commit.hash);

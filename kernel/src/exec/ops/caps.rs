@@ -15,8 +15,8 @@ impl Execution<'_, '_> {
         self.charge(self.walk_price(&[&from, &to]) + self.env.params.price_slot_write)?;
         let (from, to) = (from?, to?);
         let store = self.store();
-        let cap = self.frame().get_whole(store, &from)?;
-        self.frame().check_vacant(store, &to)?;
+        let cap = self.top().get_whole(store, &from)?;
+        self.top().check_vacant(store, &to)?;
         self.charge_quota(self.slot_quota(&to))?;
         self.top().set(store, &to, Some(cap))?;
         Ok(Flow::Value(0))
@@ -27,8 +27,8 @@ impl Execution<'_, '_> {
         self.charge(self.walk_price(&[&from, &to]) + 2 * self.env.params.price_slot_write)?;
         let (from, to) = (from?, to?);
         let store = self.store();
-        let cap = self.frame().get_free(store, &from)?;
-        self.frame().check_vacant(store, &to)?;
+        let cap = self.top().get_free(store, &from)?;
+        self.top().check_vacant(store, &to)?;
         if to.keys().starts_with(from.keys()) {
             // Nothing can be moved below itself.
             return Err(Status::Invalid.into());
@@ -48,7 +48,7 @@ impl Execution<'_, '_> {
             return Err(Status::Invalid.into());
         }
         let (of_a, of_b) = {
-            let frame = self.frame();
+            let frame = self.top();
             (frame.get_free(store, &a)?, frame.get_free(store, &b)?)
         };
         self.top().set(store, &a, Some(of_b))?;
@@ -61,7 +61,7 @@ impl Execution<'_, '_> {
         self.charge(self.walk_price(&[&path]) + self.env.params.price_slot_write)?;
         let store = self.store();
         let path = path?;
-        self.frame().check_free(store, &path)?;
+        self.top().check_free(store, &path)?;
         self.top().set(store, &path, None)?;
         Ok(Flow::Value(0))
     }
@@ -71,7 +71,7 @@ impl Execution<'_, '_> {
         self.charge(self.walk_price(&[&path]) + self.env.params.price_slot_write)?;
         let path = path?;
         let store = self.store();
-        self.frame().check_vacant(store, &path)?;
+        self.top().check_vacant(store, &path)?;
         self.charge_quota(self.slot_quota(&path) + CNODE_QUOTA)?;
         let empty = Cap::CNode(CNode::empty());
         self.top().set(store, &path, Some(empty))?;
@@ -82,7 +82,8 @@ impl Execution<'_, '_> {
         let path = self.path(args[0]);
         self.charge(self.walk_price(&[&path]))?;
         let path = path?;
-        let held = self.frame().look(self.store(), &path)?;
+        let store = self.store();
+        let held = self.top().look(store, &path)?;
         let (kind, size) = match held.ok_or(Status::Empty)? {
             Cap::Data(data) => (Kind::Data, data.len()),
             Cap::Image(image) => (Kind::Image, u64::from(image.size())),
@@ -109,7 +110,7 @@ impl Execution<'_, '_> {
             }
             _ => return Err(Status::Invalid.into()),
         };
-        let Cap::CNode(node) = self.frame().get_some(self.store(), &path?)? else {
+        let Cap::CNode(node) = self.held(&path?)? else {
             return Err(Status::WrongKind.into());
         };
         let (key, _) = node
@@ -132,15 +133,15 @@ impl Execution<'_, '_> {
         let (from, to) = (from?, to?);
         let ty = self.type_at(&from)?;
         let store = self.store();
-        self.frame().check_vacant(store, &to)?;
+        self.top().check_vacant(store, &to)?;
         self.charge_quota(self.slot_quota(&to))?;
         self.top().set(store, &to, Some(Cap::Type(ty)))?;
         Ok(Flow::Value(0))
     }
 
     /// The type an Instance has, or a Type names.
-    pub(super) fn type_at(&self, path: &jar_cap::Path) -> Result<jar_cap::Hash, Stop> {
-        match self.frame().get_some(self.store(), path)? {
+    pub(super) fn type_at(&mut self, path: &jar_cap::Path) -> Result<jar_cap::Hash, Stop> {
+        match self.held(path)? {
             Cap::Instance(instance) => Ok(instance.type_id()),
             Cap::Type(ty) => Ok(ty),
             _ => Err(Status::WrongKind.into()),

@@ -67,8 +67,10 @@ impl Execution<'_, '_> {
         if len > SCOPE_LEN_MAX {
             return Err(Status::Invalid.into());
         }
-        let bytes = self.read_vec(address, len)?;
-        jar_cap::decode_canonical(&bytes).map_err(|_| Status::Invalid.into())
+        let mut bytes = [0; SCOPE_LEN_MAX as usize];
+        let bytes = &mut bytes[..len as usize];
+        read_memory(self.machine(), address, bytes)?;
+        jar_cap::decode_canonical(bytes).map_err(|_| Status::Invalid.into())
     }
 
     pub(super) fn block_info(&mut self, args: [u64; 6]) -> Result<Flow, Stop> {
@@ -100,7 +102,7 @@ impl Execution<'_, '_> {
 
     /// Checks that a slot holds the native Instance that allows an operation, outside Views.
     fn check_authority(&mut self, path: &Path, kind: NativeKind) -> Result<(), Stop> {
-        let cap = self.frame().get_some(self.store(), path)?;
+        let cap = self.held(path)?;
         if !is_native(&cap, kind) {
             return Err(Status::WrongKind.into());
         }
@@ -141,7 +143,7 @@ impl Execution<'_, '_> {
         self.charge(price)?;
         let (topic_ptr, topic_len) = (pointer(args[0]), length(args[1])?);
         self.check_memory(topic_ptr, topic_len, Access::Read)?;
-        let Cap::Data(data) = self.frame().get_some(self.store(), &path?)? else {
+        let Cap::Data(data) = self.held(&path?)? else {
             return Err(Status::WrongKind.into());
         };
         let total = self.effects.record_bytes.saturating_add(bytes);

@@ -25,7 +25,7 @@ impl Execution<'_, '_> {
         self.charge(self.walk_price(&[&path]) + copy)?;
         self.check_memory(address, length(len)?, Access::ReadWrite)?;
         let Some(data) = data else {
-            self.frame().get_some(self.store(), &path?)?;
+            self.held(&path?)?;
             return Err(Status::WrongKind.into());
         };
         if offset > data.len() {
@@ -38,6 +38,10 @@ impl Execution<'_, '_> {
     /// Copies bytes of a Data into memory that was checked, page by page.
     fn copy_out(&mut self, data: &Data, offset: u64, address: u32, len: u32) -> Result<(), Stop> {
         let store = self.store();
+        if let Some(short) = data.short() {
+            let bytes = &short[offset as usize..][..len as usize];
+            return write_memory(self.machine(), address, bytes);
+        }
         let mut done = 0;
         while done < len {
             let at = offset + u64::from(done);
@@ -67,7 +71,7 @@ impl Execution<'_, '_> {
         self.check_memory(address, length(len)?, Access::Read)?;
         let path = path?;
         let store = self.store();
-        self.frame().check_vacant(store, &path)?;
+        self.top().check_vacant(store, &path)?;
         if len > data_bytes {
             return Err(Status::Range.into());
         }

@@ -14,7 +14,7 @@ impl Execution<'_, '_> {
     pub(super) fn open(&mut self, args: [u64; 6]) -> Result<Flow, Stop> {
         let (from, to) = self.file_paths(args)?;
         self.check_file_authority(slots::OPEN, NativeKind::Open)?;
-        let cap = self.frame().get_some(self.store(), &from)?;
+        let cap = self.held(&from)?;
         let data = match &cap {
             Cap::Instance(instance) => instance.sealed().ok_or(Status::WrongKind)?,
             _ => return Err(Status::WrongKind.into()),
@@ -25,7 +25,7 @@ impl Execution<'_, '_> {
     pub(super) fn save(&mut self, args: [u64; 6]) -> Result<Flow, Stop> {
         let (from, to) = self.file_paths(args)?;
         self.check_file_authority(slots::SAVE, NativeKind::Save)?;
-        let Cap::Data(data) = self.frame().get_some(self.store(), &from)? else {
+        let Cap::Data(data) = self.held(&from)? else {
             return Err(Status::WrongKind.into());
         };
         let file = Cap::Instance(Instance::file(data));
@@ -43,9 +43,10 @@ impl Execution<'_, '_> {
 
     /// Checks that the running Instance holds the native that allows an operation, in the slot
     /// of its table that is the native's by convention.
-    fn check_file_authority(&self, slot: u8, kind: NativeKind) -> Result<(), Stop> {
+    fn check_file_authority(&mut self, slot: u8, kind: NativeKind) -> Result<(), Stop> {
         let path = Path::from(Key::from(slot));
-        match self.frame().get(self.store(), &path)? {
+        let store = self.store();
+        match self.top().get(store, &path)? {
             Some(cap) if is_native(&cap, kind) => Ok(()),
             _ => Err(Status::Denied.into()),
         }
@@ -54,7 +55,7 @@ impl Execution<'_, '_> {
     /// Fills a vacant slot, for the slot's quota and `quota` besides.
     fn fill(&mut self, to: &Path, cap: Cap, quota: u64) -> Result<Flow, Stop> {
         let store = self.store();
-        self.frame().check_vacant(store, to)?;
+        self.top().check_vacant(store, to)?;
         self.charge_quota(self.slot_quota(to) + quota)?;
         self.top().set(store, to, Some(cap))?;
         Ok(Flow::Value(0))

@@ -27,10 +27,10 @@ impl Execution<'_, '_> {
         self.charge(price.saturating_add(walk))?;
         let (from, to) = (from?, to?);
         let store = self.store();
-        let Cap::Data(data) = self.frame().get_some(store, &from)? else {
+        let Cap::Data(data) = self.held(&from)? else {
             return Err(Status::WrongKind.into());
         };
-        self.frame().check_vacant(store, &to)?;
+        self.top().check_vacant(store, &to)?;
         let params = &self.env.params;
         if len > params.image_bytes {
             return Err(Status::Range.into());
@@ -52,7 +52,7 @@ impl Execution<'_, '_> {
         };
         let price = self.walk_price(&[&path]) + self.env.params.price_slot_write;
         let loaded = self.charge_with_image(price, image.as_ref())?;
-        self.frame().get_some(self.store(), &path?)?;
+        self.held(&path?)?;
         let loaded = loaded.ok_or(Status::WrongKind)?;
         self.frame().check_unused(self.store(), &loaded.image)?;
         self.top().next_image = Some(loaded.handle.clone());
@@ -70,12 +70,12 @@ impl Execution<'_, '_> {
         let loaded = self.charge_with_image(price, image.as_ref())?;
         let (image_at, table_at, to) = (image_at?, table_at?, to?);
         let store = self.store();
-        self.frame().get_some(store, &image_at)?;
+        self.held(&image_at)?;
         let loaded = loaded.ok_or(Status::WrongKind)?;
-        let Cap::CNode(table) = self.frame().get_free(store, &table_at)? else {
+        let Cap::CNode(table) = self.top().get_free(store, &table_at)? else {
             return Err(Status::WrongKind.into());
         };
-        self.frame().check_vacant(store, &to)?;
+        self.top().check_vacant(store, &to)?;
         if to.keys().starts_with(table_at.keys()) {
             // The CNode is consumed: nothing can be put below it.
             return Err(Status::Invalid.into());
@@ -97,10 +97,10 @@ impl Execution<'_, '_> {
         let (ty, image, to) = (ty?, image?, to?);
         let store = self.store();
         let spawner = self.type_at(&ty)?;
-        let Cap::Image(image) = self.frame().get_some(store, &image)? else {
+        let Cap::Image(image) = self.held(&image)? else {
             return Err(Status::WrongKind.into());
         };
-        self.frame().check_vacant(store, &to)?;
+        self.top().check_vacant(store, &to)?;
         self.charge_quota(self.slot_quota(&to))?;
         let derived = Cap::Type(derive_type(&spawner, &image.id()));
         self.top().set(store, &to, Some(derived))?;

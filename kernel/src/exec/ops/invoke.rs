@@ -50,7 +50,7 @@ impl Execution<'_, '_> {
             return Err(Status::Busy.into());
         }
         let Some(instance) = callee else {
-            self.frame().get_some(store, &path)?;
+            self.held(&path)?;
             return Err(Status::WrongKind.into());
         };
         self.frame().check_unreserved(&path)?;
@@ -72,7 +72,7 @@ impl Execution<'_, '_> {
         let entry = Entry {
             endpoint,
             arguments: [args[2], args[3], args[4], args[5]],
-            scratch: self.frame().scratch(store)?,
+            scratch: self.top().scratch(store)?,
             origin: Some(path),
             is_view: self.frame().is_view || is_copy,
             is_copy,

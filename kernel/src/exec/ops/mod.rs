@@ -80,14 +80,21 @@ impl Execution<'_, '_> {
     }
 
     /// What a path argument holds, if it is well-formed and holds anything; for pricing.
-    fn peek(&self, path: &Result<Path, Stop>) -> Result<Option<&Cap>, Stop> {
+    fn peek(&mut self, path: &Result<Path, Stop>) -> Result<Option<&Cap>, Stop> {
+        let store = self.store();
         match path {
-            Ok(path) => match self.frame().look(self.store(), path) {
+            Ok(path) => match self.top().look(store, path) {
                 Err(Stop::Status(_)) => Ok(None),
                 other => other,
             },
             Err(_) => Ok(None),
         }
+    }
+
+    /// What a path of the running frame holds; `Empty` where it holds nothing.
+    pub(super) fn held(&mut self, path: &Path) -> Result<Cap, Stop> {
+        let store = self.store();
+        self.top().get_some(store, path)
     }
 
     /// A started 64 bytes each.

@@ -125,8 +125,9 @@ impl Execution<'_, '_> {
     }
 
     /// The type of the marker that is the payload: an Instance's, or the one a Type names.
-    fn marker_in_scratch(&self) -> Result<Hash, Stop> {
-        match self.frame().scratch(self.store())? {
+    fn marker_in_scratch(&mut self) -> Result<Hash, Stop> {
+        let store = self.store();
+        match self.top().scratch(store)? {
             Some(Cap::Instance(instance)) => Ok(instance.type_id()),
             Some(Cap::Type(ty)) => Ok(ty),
             Some(_) => Err(Status::WrongKind.into()),

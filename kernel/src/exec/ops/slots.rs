@@ -39,7 +39,7 @@ impl<'a> Execution<'a, '_> {
         self.dispatch_slot()?;
         let described = described.ok_or(Status::Range)?;
         let store = self.store();
-        self.frame().check_vacant(store, &path)?;
+        self.top().check_vacant(store, &path)?;
         self.charge_quota(self.slot_quota(&path) + len)?;
         let data = Cap::Data(Data::new(&described));
         self.top().set(store, &path, Some(data))?;
@@ -68,7 +68,7 @@ impl<'a> Execution<'a, '_> {
         if !slot.accepts(kind, endpoint) {
             return Err(Status::NoEndpoint.into());
         }
-        let Cap::Data(data) = self.frame().get_some(self.store(), &path)? else {
+        let Cap::Data(data) = self.held(&path)? else {
             return Err(Status::WrongKind.into());
         };
         if payload_len > payload_max || u64::from(picks_len) > PICK_LEN * attestations_max + 5 {
@@ -157,7 +157,7 @@ impl<'a> Execution<'a, '_> {
         if !slot.takes_events(endpoint) {
             return Err(Status::NoEndpoint.into());
         }
-        let Cap::Data(data) = self.frame().get_some(self.store(), &path)? else {
+        let Cap::Data(data) = self.held(&path)? else {
             return Err(Status::WrongKind.into());
         };
         if payload_len > payload_max {

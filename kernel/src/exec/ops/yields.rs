@@ -17,7 +17,7 @@ impl Execution<'_, '_> {
         self.settle()?;
         self.charge(price)?;
         let store = self.store();
-        let Cap::Instance(marker) = self.frame().get_some(store, &path?)? else {
+        let Cap::Instance(marker) = self.held(&path?)? else {
             return Err(Status::WrongKind.into());
         };
         let marker = marker.type_id();
@@ -121,8 +121,8 @@ impl Execution<'_, '_> {
     }
 
     /// Why a path names nothing that waits.
-    fn not_waiting(&self, path: &Path) -> Stop {
-        match self.frame().get_some(self.store(), path) {
+    fn not_waiting(&mut self, path: &Path) -> Stop {
+        match self.held(path) {
             Ok(Cap::Instance(_)) => Status::Denied.into(),
             Ok(_) => Status::WrongKind.into(),
             Err(stop) => stop,

@@ -157,7 +157,7 @@ impl Transfers {
     /// Measures all of it.
     pub fn measure(&self, count: usize) -> anyhow::Result<Report> {
         let built = self.build(count)?;
-        let import = self.import(&built)?;
+        let import: Duration = self.import(&built)?.into_iter().sum();
         Ok(Report {
             engine: built.engine.to_owned(),
             cores: super::cores(),
@@ -171,19 +171,21 @@ impl Transfers {
         })
     }
 
-    /// Imports the blocks into a fresh kernel, which has seen none of their events.
-    pub fn import(&self, built: &Built) -> anyhow::Result<Duration> {
+    /// Imports the blocks into a fresh kernel, which has seen none of their events; how long each
+    /// took.
+    pub fn import(&self, built: &Built) -> anyhow::Result<Vec<Duration>> {
         let mut importer = self.kernel()?;
         let blocks: Vec<Box<Block>> = built
             .blocks
             .iter()
             .map(|block| Box::new(Block::clone(block)))
             .collect();
-        let started = Instant::now();
+        let mut took = Vec::with_capacity(blocks.len());
         for block in blocks {
+            let started = Instant::now();
             importer.advance(Advance::Import(block))?;
+            took.push(started.elapsed());
         }
-        let took = started.elapsed();
         ensure!(
             importer.head().header.state_root == built.state_root,
             "the importer has another state root than the builder"

@@ -467,7 +467,7 @@ fn frame(
 /// Has an Instance wait for the running frame, as one that was called and has yielded does.
 fn wait_at(execution: &mut Execution<'_, '_>, path: Path, is_copy: bool) {
     let store = execution.store();
-    let Ok(Cap::Instance(callee)) = execution.frame().get_some(store, &path) else {
+    let Ok(Cap::Instance(callee)) = execution.top().get_some(store, &path) else {
         panic!("the scene has an Instance there");
     };
     let mut frame = frame(execution, &callee, false, Some(path.clone()));
