@@ -27,7 +27,7 @@ impl GasModel {
 }
 
 /// Whether a branch at `pc` has a trap or a cold block on either side.
-fn is_cold(program: &Program, pc: u32, next: u32, branch: &Instruction) -> bool {
+pub(crate) fn is_cold(program: &Program, pc: u32, next: u32, branch: &Instruction) -> bool {
     let cold = |pc| matches!(program.opcode_at(pc), Opcode::Trap | Opcode::Unlikely);
     cold(i64::from(next)) || branch.target(pc).is_some_and(cold)
 }
@@ -75,10 +75,17 @@ impl<'a> BlockMeter<'a> {
             instruction,
             ..
         } = step;
+        let Instruction { ra, rb, rd, .. } = *instruction;
         let program = self.program;
         let cold = || is_cold(program, *pc, *next, instruction);
-        self.put(Operation::new(instruction, cold));
-        if !step.ends_block() && self.queued < QUEUE {
+        self.add(Operation::new(instruction.opcode, [ra, rb, rd], cold))
+    }
+
+    /// As [`Self::step`].
+    #[inline(always)]
+    pub(crate) fn add(&mut self, operation: Operation) -> Option<u32> {
+        self.put(operation);
+        if !operation.is_last() && self.queued < QUEUE {
             return None;
         }
         let mut cost = None;

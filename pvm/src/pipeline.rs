@@ -6,7 +6,7 @@
 //! entry with sequence number ≡ i (mod 32). So the work is bounded per instruction, not per
 //! cycle, and nearly free of branches that a processor can't foresee.
 
-use jar_isa::{Instruction, Latency, Opcode, Operands, Slots, Units};
+use jar_isa::{Latency, Opcode, Operands, Slots, Units};
 
 const DECODE_SLOTS: u32 = 4;
 const STARTS: u32 = 5;
@@ -179,13 +179,14 @@ impl Operation {
         self.flags & LAST != 0
     }
 
-    /// Of any instruction; `cold` as for [`Row::operation`].
+    /// Of any opcode with its registers A, B and D; `cold` as for [`Row::operation`].
     #[inline(always)]
-    pub(crate) fn new(instruction: &Instruction, cold: impl FnOnce() -> bool) -> Operation {
-        let Instruction {
-            opcode, ra, rb, rd, ..
-        } = *instruction;
-        ROWS[usize::from(opcode as u8)].operation([ra, rb, rd], cold)
+    pub(crate) fn new(
+        opcode: Opcode,
+        registers: [u8; 3],
+        cold: impl FnOnce() -> bool,
+    ) -> Operation {
+        ROWS[usize::from(opcode as u8)].operation(registers, cold)
     }
 }
 

@@ -32,13 +32,27 @@ macro_rules! define {
             pairs
         };
 
+        /// The opcodes that they begin with.
+        static FIRST: [Opcode; 256] = {
+            let mut first = [Opcode::Trap; 256];
+            $(first[Code::$variant as usize] = Opcode::$variant;)+
+            $(first[Code::$pair as usize] = Opcode::$first;)+
+            first
+        };
+
         impl Code {
             /// `opcode` by itself.
             #[inline]
-            pub(super) fn single(opcode: Opcode) -> Code {
+            pub(super) const fn single(opcode: Opcode) -> Code {
                 match opcode {
                     $(Opcode::$variant => Code::$variant,)+
                 }
+            }
+
+            /// The opcode it begins with.
+            #[inline]
+            pub(super) fn opcode(self) -> Opcode {
+                FIRST[self as usize % 256]
             }
 
             /// The pair that is `self`, a single opcode, with the single `next` behind it.
@@ -50,10 +64,7 @@ macro_rules! define {
             /// The single opcode it begins with.
             #[inline]
             pub(super) fn first(self) -> Code {
-                match self {
-                    $(Code::$pair => Code::$first,)+
-                    single => single,
-                }
+                Code::single(self.opcode())
             }
         }
     };

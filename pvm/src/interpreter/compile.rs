@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use jar_isa::{Format, Instruction};
+use jar_isa::{Format, Instruction, Opcode, for_each_op, window};
 
 use super::code::Code;
 use crate::gas::{BlockMeter, GasModel};
+use crate::pipeline::Operation;
 use crate::positions::Positions;
 use crate::program::Program;
-use crate::walk::Walk;
+use crate::walk::{Place, StepKind, Walk};
 
 /// In place of an operation's index: the jump panics.
 pub(super) const NO_TARGET: u32 = u32::MAX;
@@ -36,6 +37,7 @@ const INSIDE: u32 = 1 << 31;
 pub(super) const UNPRICED: u32 = INSIDE - 1;
 
 impl Op {
+    #[inline(always)]
     fn new(instruction: &Instruction, block: u32) -> Op {
         let Instruction {
             opcode,
@@ -101,33 +103,93 @@ pub struct InterpreterCode {
     pub(super) lone_trap_cost: u32,
 }
 
+/// What is made while a program is decoded.
+struct Decoder {
+    ops: Vec<Op>,
+    pcs: Vec<u32>,
+    positions: Positions,
+    /// The operations that jump, but for those through the table.
+    jumps: Vec<u32>,
+    /// The block's first operation, if it has one.
+    block: Option<u32>,
+}
+
+impl Decoder {
+    /// Appends the instruction at `place`, which starts with `bytes`.
+    #[inline(always)]
+    fn step(&mut self, bytes: u128, place: &Place) {
+        let index = self.positions.push(place.pc);
+        let block = match self.block {
+            Some(block) => INSIDE | block,
+            None => UNPRICED,
+        };
+        let (op, opcode) = decode(bytes, place.skip, block);
+        match self.block {
+            None => self.block = Some(index),
+            Some(_) => {
+                if let Some(before) = self.ops.last_mut()
+                    && let Some(pair) = before.code.and(op.code)
+                {
+                    before.code = pair;
+                }
+            }
+        }
+        self.ops.push(op);
+        self.pcs.push(place.pc);
+        if opcode.is_terminator() {
+            self.block = None;
+            if matches!(opcode.format(), Format::O | Format::RRO | Format::RIO) {
+                self.jumps.push(index);
+            }
+        }
+    }
+}
+
+/// The operation of the instruction that starts with `bytes`, and its opcode.
+#[inline(always)]
+fn decode(bytes: u128, skip: u32, block: u32) -> (Op, Opcode) {
+    macro_rules! dispatch {
+        ($($number:literal $variant:ident $mnemonic:ident $format:ident $flow:ident
+           $operands:ident $latency:ident $(($cycles:literal))? $slots:ident($($count:literal),+)
+           $units:ident $semantics:literal;)+) => {
+            match bytes as u8 {
+                $($number => {
+                    let instruction = Instruction::decode_as(Opcode::$variant, bytes, skip);
+                    (Op::new(&instruction, block), Opcode::$variant)
+                })+
+                _ => (Op::new(&Opcode::Trap.into(), block), Opcode::Trap),
+            }
+        };
+    }
+    for_each_op!(dispatch)
+}
+
 impl InterpreterCode {
     pub(super) fn new(program: Arc<Program>, model: GasModel) -> Self {
         let starts: u32 = program.bitmask().iter().map(|byte| byte.count_ones()).sum();
-        let mut ops: Vec<Op> = Vec::with_capacity(starts as usize + 1);
-        let mut pcs = Vec::with_capacity(starts as usize + 1);
-        let mut positions = Positions::new(program.code_len());
-        let listed = program.clone();
-        let (mut block, mut at_start) = (0, true);
-        for step in Walk::new(&listed) {
-            let index = positions.push(step.pc);
-            let op = if at_start {
-                block = index;
-                Op::new(&step.instruction, UNPRICED)
-            } else {
-                Op::new(&step.instruction, INSIDE | block)
+        let mut decoder = Decoder {
+            ops: Vec::with_capacity(starts as usize + 1),
+            pcs: Vec::with_capacity(starts as usize + 1),
+            positions: Positions::new(program.code_len()),
+            jumps: Vec::new(),
+            block: None,
+        };
+        let mut walk = Walk::new(&program);
+        while let Some(place) = walk.advance() {
+            let bytes = match place.kind {
+                StepKind::Instruction => window(program.code(), place.pc as usize),
+                _ => u128::from(Opcode::Trap as u8),
             };
-            if !at_start
-                && let Some(before) = ops.last_mut()
-                && let Some(pair) = before.code.and(op.code)
-            {
-                before.code = pair;
-            }
-            ops.push(op);
-            pcs.push(step.pc);
-            at_start = step.ends_block();
+            decoder.step(bytes, &place);
         }
-        let lone_trap_cost = BlockMeter::new(&listed, model).lone_trap();
+        let lone_trap_cost = BlockMeter::new(&program, model).lone_trap();
+        let Decoder {
+            ops,
+            pcs,
+            positions,
+            jumps,
+            ..
+        } = decoder;
         let mut code = InterpreterCode {
             program,
             model,
@@ -137,7 +199,7 @@ impl InterpreterCode {
             jumps: Vec::new(),
             lone_trap_cost,
         };
-        code.resolve_jumps();
+        code.resolve_jumps(&jumps);
         code
     }
 
@@ -151,15 +213,13 @@ impl InterpreterCode {
             .unwrap_or(NO_TARGET)
     }
 
-    fn resolve_jumps(&mut self) {
-        for index in 0..self.ops.len() {
-            let (op, pc) = (&self.ops[index], self.pcs[index]);
-            match self.program.opcode_at(i64::from(pc)).format() {
-                Format::O | Format::RRO => {
-                    self.ops[index].x = self.target(i64::from(pc) + op.x() as i64);
-                }
-                Format::RIO => self.ops[index].y = self.target(i64::from(pc) + op.y() as i64),
-                _ => {}
+    fn resolve_jumps(&mut self, jumps: &[u32]) {
+        for index in jumps {
+            let index = *index as usize;
+            let (op, pc) = (&self.ops[index], i64::from(self.pcs[index]));
+            match op.code.opcode().format() {
+                Format::RIO => self.ops[index].y = self.target(pc + op.y() as i64),
+                _ => self.ops[index].x = self.target(pc + op.x() as i64),
             }
         }
         let table = self.program.jump_table();
@@ -183,10 +243,21 @@ impl InterpreterCode {
     #[inline(never)]
     pub(super) fn price(&self, start: usize) -> u32 {
         let mut meter = BlockMeter::new(&self.program, self.model);
-        let mut steps = Walk::starting_at(&self.program, self.pcs[start]);
-        let cost = steps.find_map(|step| meter.step(&step));
-        let cost = cost.expect("the last step, a trap, ends its block");
+        let mut steps = (start..).zip(&self.ops[start..]);
+        let cost = steps.find_map(|(index, op)| {
+            let registers = [op.ra, op.rb, op.rd];
+            let cold = || self.is_cold(index);
+            meter.add(Operation::new(op.code.opcode(), registers, cold))
+        });
+        let cost = cost.expect("the last operation, a trap, ends its block");
         self.ops[start].block.store(cost, Ordering::Relaxed);
         cost
+    }
+
+    /// Whether the branch at operation `index` has a cold side.
+    fn is_cold(&self, index: usize) -> bool {
+        let step = |pc: u32, next| (pc, next, self.program.instruction_at(pc));
+        let (pc, next, branch) = step(self.pcs[index], self.pcs[index + 1]);
+        crate::gas::is_cold(&self.program, pc, next, &branch)
     }
 }
