@@ -13,7 +13,7 @@ use crate::columns::{Access, COLUMNS, Column, Meta, MetaKey, MetaValue};
 use crate::error::Error;
 
 /// Version of what is stored and how. It changes whenever a column does.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 const DEFAULT_COLUMN: &str = "default";
 const BLOCK_BYTES: usize = 4 << 10;

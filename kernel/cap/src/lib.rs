@@ -23,6 +23,7 @@ mod pages;
 mod persist;
 pub mod proof;
 mod record;
+mod shape;
 mod store;
 mod trie;
 pub mod verify;

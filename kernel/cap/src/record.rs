@@ -5,14 +5,14 @@
 //! | 0x01 page | its bytes |
 //! | 0x02 page node | height, then the hashes of the present subtrees at the next lower record height |
 //! | 0x03 trie leaf | entry; only of a trie that is this leaf alone |
-//! | 0x04 trie node | depth, then in preorder the branches down to the next record depth |
+//! | 0x04 trie node | depth, the [`Shape`] of the branches down to the next record depth, what they hold |
 //! | 0x10 0x30 0x40 0x50 | the capability, of a value persisted by itself |
 //! | 0x20 Image | SCALE(image) |
 //!
-//! An entry is its key and its capability; a branch is one byte with the [`Side`] codes of left
-//! (bits 0..1) and right (bits 2..3), then what the sides hold: an entry, a branch, or at a
-//! record depth the hash of one. Capabilities are written by value as far as they are small, so
-//! that they need no record of their own; [`Form`] lists them.
+//! Branches stand in preorder, and so does what their sides hold: an entry, or at a record depth
+//! the hash of a branch. An entry is a byte, the index of the capability's [`Form`] (bits 5..7)
+//! and the key's length less one (bits 0..4), then the key and the form's content. Capabilities
+//! are written by value as far as they are small, so that they need no record of their own.
 //!
 //! A content is accepted only if it hashes to the id, is encoded canonically, and starts at the
 //! place it is referred from ([`Reference::level`]). Three things an id does not bind: whether
@@ -23,7 +23,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use parity_scale_codec::{Decode, Encode};
+use parity_scale_codec::{Decode, Encode, Input, Output};
+use smallvec::{SmallVec, smallvec};
 
 use crate::cap::Cap;
 use crate::cnode::{CNode, Root as Table};
@@ -35,24 +36,35 @@ use crate::instance::{Body, Instance, NativeKind, Paused, Scratch, Status, Waiti
 use crate::key::Key;
 use crate::pages::{HEIGHT_MAX, PAGE_BYTES, PageLink, height_of, page_count};
 use crate::persist::Item;
+use crate::shape::{Shape, Side};
 use crate::store::{NodeStore, RecordId, read};
 use crate::trie::{Branch, Leaf, Link};
 
 /// Data up to this many bytes stand where they are referred from.
 pub(crate) const INLINE_BYTES_MAX: u64 = SHORT_LEN_MAX as u64;
+/// Where the index of a form stands in the first byte of an entry.
+const FORM_SHIFT: u32 = 5;
+/// The bits beside it, of the key's length less one.
+const KEY_LEN_MASK: u8 = 31;
 /// Depth of the deepest branch: keys are told apart by 256 bits.
 const DEPTH_MAX: usize = 255;
+
+/// Levels of the largest record of a trie.
+const LEVELS_MAX: usize = 4;
+const _: () = assert!((1 << LEVELS_MAX) - 1 <= Shape::BRANCHES_MAX);
 
 /// Where the records below one that starts at `depth` start.
 ///
 /// Near the root, where most records change in every block, they are large, for few reads; from
-/// there on small, so that an update of one entry writes little.
+/// there on small, so that an update of one entry writes little; where maps of a million entries
+/// thin out, larger again, for they hold little.
 pub(crate) const fn next_record_depth(depth: usize) -> usize {
-    if depth < 12 {
-        depth / 4 * 4 + 4
-    } else {
-        depth / 2 * 2 + 2
-    }
+    let levels = match depth {
+        0..12 => LEVELS_MAX,
+        12..18 => 2,
+        _ => 3,
+    };
+    (depth / levels + 1) * levels
 }
 
 /// Height below `height` at which page records start: the multiples of 3.
@@ -60,20 +72,12 @@ pub(crate) const fn next_record_height(height: u32) -> u32 {
     height.saturating_sub(1) / 3 * 3
 }
 
-/// What a side of a branch holds.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Side {
-    Empty = 0,
-    Leaf = 1,
-    Branch = 2,
-}
-
 /// How a capability is written.
 #[derive(Encode, Decode)]
 enum Form {
     /// A short Data.
     #[codec(index = 0)]
-    Bytes(Vec<u8>),
+    Bytes(Short),
     /// Length and page root.
     #[codec(index = 1)]
     Data(u64, Hash),
@@ -124,10 +128,66 @@ struct PausedForm {
 enum DataForm {
     /// A short one.
     #[codec(index = 0)]
-    Bytes(Vec<u8>),
+    Bytes(Short),
     /// Length and page root.
     #[codec(index = 1)]
     Tree(u64, Hash),
+}
+
+/// The bytes of a short Data: their number in a byte, then themselves. A number of eight bytes
+/// that ends in zeros, as most do, is 64 and the count of bytes up to the zeros, then those.
+struct Short(SmallVec<[u8; 64]>);
+
+/// Bytes of a number.
+const NUMBER_BYTES: usize = 8;
+/// Added to the count of a number's bytes.
+const NUMBER: u8 = 64;
+
+impl Encode for Short {
+    fn encode_to<T: Output + ?Sized>(&self, out: &mut T) {
+        let count = self.0.iter().rposition(|byte| *byte != 0);
+        let count = count.map_or(0, |last| last + 1);
+        if self.0.len() == NUMBER_BYTES && count < NUMBER_BYTES {
+            out.push_byte(NUMBER + count as u8);
+            out.write(&self.0[..count]);
+        } else {
+            out.push_byte(self.0.len() as u8);
+            out.write(&self.0);
+        }
+    }
+}
+
+impl Decode for Short {
+    fn decode<I: Input>(input: &mut I) -> Result<Short, parity_scale_codec::Error> {
+        let first = input.read_byte()?;
+        let (len, count) = match first.checked_sub(NUMBER) {
+            None => (first.into(), first.into()),
+            Some(count) if usize::from(count) < NUMBER_BYTES => (NUMBER_BYTES, count.into()),
+            Some(_) => return Err("a short Data of unknown length".into()),
+        };
+        let mut bytes = smallvec![0; len];
+        input.read(&mut bytes[..count])?;
+        Ok(Short(bytes))
+    }
+}
+
+/// A first byte that was made of others, and what follows.
+struct After<'i, 'b>(Option<u8>, &'i mut &'b [u8]);
+
+impl Input for After<'_, '_> {
+    fn remaining_len(&mut self) -> Result<Option<usize>, parity_scale_codec::Error> {
+        Ok(Some(usize::from(self.0.is_some()) + self.1.len()))
+    }
+
+    fn read(&mut self, into: &mut [u8]) -> Result<(), parity_scale_codec::Error> {
+        match into.split_first_mut() {
+            Some((first, rest)) if self.0.is_some() => {
+                *first = self.0.take().unwrap_or_default();
+                self.1.read(rest)
+            }
+            _ => self.1.read(into),
+        }
+    }
 }
 
 /// The root of a trie.
@@ -204,13 +264,16 @@ impl DataForm {
     fn of(data: &Data) -> DataForm {
         match (data.short(), data.tree()) {
             (_, Some(root)) => DataForm::Tree(data.len(), root.hash()),
-            (short, None) => DataForm::Bytes(short.unwrap_or_default().to_vec()),
+            (short, None) => {
+                let bytes = SmallVec::from_slice(short.unwrap_or_default());
+                DataForm::Bytes(Short(bytes))
+            }
         }
     }
 
     fn into_data(self, store: u64) -> Result<Data, Reason> {
         match self {
-            DataForm::Bytes(bytes) if bytes.len() as u64 <= INLINE_BYTES_MAX => {
+            DataForm::Bytes(Short(bytes)) if bytes.len() as u64 <= INLINE_BYTES_MAX => {
                 Ok(Data::new(&bytes))
             }
             DataForm::Tree(len, root) if len > INLINE_BYTES_MAX => {
@@ -290,71 +353,124 @@ pub(crate) fn encode_leaf(leaf: &Leaf) -> Vec<u8> {
 }
 
 fn write_leaf(leaf: &Leaf, out: &mut Vec<u8>) {
-    leaf.key.encode_to(out);
+    let (key, at) = (leaf.key.as_slice(), out.len());
     Form::of(&leaf.cap).encode_to(out);
+    // The form's index goes into the first byte, before the key.
+    out[at] = out[at] << FORM_SHIFT | (key.len() - 1) as u8;
+    out.splice(at + 1..at + 1, key.iter().copied());
 }
 
 /// The record that starts at a branch; `None` when not all of it is loaded.
 pub(crate) fn encode_branch(branch: &Branch, depth: usize) -> Option<Vec<u8>> {
-    let mut out = vec![depth as u8];
-    write_branch(branch, depth, next_record_depth(depth), &mut out)?;
+    let (mut shape, mut held) = (Shape::default(), Vec::new());
+    write_branch(
+        branch,
+        depth,
+        next_record_depth(depth),
+        &mut shape,
+        &mut held,
+    )?;
+    let mut out = Vec::with_capacity(held.len() + 9);
+    out.push(depth as u8);
+    shape.write(&mut out);
+    out.extend_from_slice(&held);
     Some(out)
 }
 
-fn write_branch(branch: &Branch, depth: usize, end: usize, out: &mut Vec<u8>) -> Option<()> {
+fn write_branch(
+    branch: &Branch,
+    depth: usize,
+    end: usize,
+    shape: &mut Shape,
+    held: &mut Vec<u8>,
+) -> Option<()> {
     let kids = branch.loaded_kids()?;
-    let side = |link: &Link| match link {
-        Link::Empty => Side::Empty,
-        Link::Leaf(_) => Side::Leaf,
-        Link::Branch(_) => Side::Branch,
-    };
-    out.push(side(&kids[0]) as u8 | (side(&kids[1]) as u8) << 2);
+    shape.push([side(&kids[0]), side(&kids[1])]);
     for kid in kids {
         match kid {
             Link::Empty => {}
-            Link::Leaf(leaf) => write_leaf(leaf, out),
-            Link::Branch(_) if depth + 1 == end => out.extend_from_slice(&kid.hash()),
-            Link::Branch(branch) => write_branch(branch, depth + 1, end, out)?,
+            Link::Leaf(leaf) => write_leaf(leaf, held),
+            Link::Branch(_) if depth + 1 == end => held.extend_from_slice(&kid.hash()),
+            Link::Branch(branch) => write_branch(branch, depth + 1, end, shape, held)?,
         }
     }
     Some(())
 }
 
+fn side(link: &Link) -> Side {
+    match link {
+        Link::Empty => Side::Empty,
+        Link::Leaf(_) => Side::Leaf,
+        Link::Branch(_) => Side::Branch,
+    }
+}
+
 fn read_leaf(input: &mut &[u8], store: u64) -> Result<Leaf, Reason> {
-    let key = Key::decode(input).map_err(|_| "the entry has no key")?;
-    let form = Form::decode(input).map_err(|_| "the entry has no capability")?;
+    let head = *input.split_off_first().ok_or("the record ends early")?;
+    let len = usize::from(head & KEY_LEN_MASK) + 1;
+    let key = input.split_off(..len).ok_or("the entry has no key")?;
+    let key = Key::new(key).map_err(|_| "the entry has no key")?;
+    let form = Form::decode(&mut After(Some(head >> FORM_SHIFT), input));
+    let form = form.map_err(|_| "the entry has no capability")?;
     Ok(Leaf::new(key, form.into_cap(store)?))
+}
+
+/// The branches of a record, with what is held in them.
+fn read_branches(
+    input: &mut &[u8],
+    depth: usize,
+    end: usize,
+    store: u64,
+) -> Result<[Link; 2], Reason> {
+    let mut shape = Shape::peek(input);
+    let mut sides = Vec::new();
+    read_sides(&mut shape, depth, end, &mut sides)?;
+    input
+        .split_off(..shape.end()?)
+        .ok_or("the record ends early")?;
+    read_branch(input, depth, end, &mut sides.into_iter(), store)
+}
+
+/// The sides of the branches of a record, in preorder.
+fn read_sides(
+    shape: &mut Shape,
+    depth: usize,
+    end: usize,
+    out: &mut Vec<[Side; 2]>,
+) -> Result<(), Reason> {
+    let sides = shape.next()?;
+    out.push(sides);
+    for side in sides {
+        match side {
+            Side::Branch if depth >= DEPTH_MAX => return Err("a branch below the deepest"),
+            Side::Branch if depth + 1 < end => read_sides(shape, depth + 1, end, out)?,
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn read_branch(
     input: &mut &[u8],
     depth: usize,
     end: usize,
+    branches: &mut std::vec::IntoIter<[Side; 2]>,
     store: u64,
 ) -> Result<[Link; 2], Reason> {
-    let sides = *input.split_off_first().ok_or("the record ends early")?;
+    let sides = branches.next().ok_or("the record ends early")?;
     let mut kids = [Link::Empty, Link::Empty];
-    let mut entries = 0;
-    for (index, kid) in kids.iter_mut().enumerate() {
-        match sides >> (2 * index) & 3 {
-            0 => continue,
-            1 => {
-                *kid = Link::Leaf(read_leaf(input, store)?.into());
-                entries += 1;
-                continue;
+    for (kid, side) in kids.iter_mut().zip(sides) {
+        *kid = match side {
+            Side::Empty => continue,
+            Side::Leaf => Link::Leaf(read_leaf(input, store)?.into()),
+            Side::Branch if depth + 1 < end => {
+                Link::branch(read_branch(input, depth + 1, end, branches, store)?)
             }
-            2 if depth < DEPTH_MAX => entries += 2,
-            _ => return Err("a branch of unknown sides"),
-        }
-        *kid = if depth + 1 == end {
-            let hash = Hash::decode(input).map_err(|_| "the record ends early")?;
-            Link::stored_branch(hash, store)
-        } else {
-            Link::branch(read_branch(input, depth + 1, end, store)?)
+            Side::Branch => {
+                let hash = Hash::decode(input).map_err(|_| "the record ends early")?;
+                Link::stored_branch(hash, store)
+            }
         };
-    }
-    if entries < 2 || sides >> 4 != 0 {
-        return Err("a branch of less than two entries");
     }
     Ok(kids)
 }
@@ -380,7 +496,7 @@ fn decode_branch(hash: Hash, bytes: &[u8], store: u64) -> Result<(Branch, usize)
     if depth > 0 && next_record_depth(depth - 1) != depth {
         return Err("no record starts at this depth");
     }
-    let branch = Branch::new(read_branch(&mut input, depth, end, store)?);
+    let branch = Branch::new(read_branches(&mut input, depth, end, store)?);
     if branch.hash() != hash {
         return Err(WRONG_HASH);
     }
@@ -591,11 +707,11 @@ mod tests {
         while starts.last() < Some(&256) {
             starts.extend(starts.last().map(|depth| next_record_depth(*depth)));
         }
-        assert_eq!(starts[..6], [0, 4, 8, 12, 14, 16]);
-        assert_eq!(starts.last(), Some(&256));
+        assert_eq!(starts[..9], [0, 4, 8, 12, 14, 16, 18, 21, 24]);
         for depth in 0..256 {
             let next = starts.iter().find(|start| **start > depth);
             assert_eq!(Some(&next_record_depth(depth)), next);
+            assert!(next_record_depth(depth) <= depth + LEVELS_MAX);
         }
     }
 
@@ -614,34 +730,75 @@ mod tests {
         };
         let read = |bytes: &[u8], depth| {
             let mut input = bytes;
-            read_branch(&mut input, depth, next_record_depth(depth), 1).map(|_| input.len())
+            read_branches(&mut input, depth, next_record_depth(depth), 1).map(|_| input.len())
         };
-        let two = [&[0b0101][..], &leaf(1), &leaf(2)].concat();
+        // Two leaves; a branch and nothing; a branch and a leaf; twice a branch.
+        const TWO: u8 = 0b1001;
+        let two = [&[TWO << 4][..], &leaf(1), &leaf(2)].concat();
         assert_eq!(read(&two, 0), Ok(0));
         assert_eq!(read(&two, 255), Ok(0));
         assert!(read(&two[..two.len() - 1], 0).is_err(), "ends early");
         assert!(read(&[], 0).is_err());
-        assert!(read(&[0b0000], 0).is_err(), "nothing in it");
         assert!(
-            read(&[&[0b0001][..], &leaf(1)].concat(), 0).is_err(),
-            "one entry"
+            read(&[0b1000 << 4], 0).is_err(),
+            "long form of two branches"
         );
-        assert!(
-            read(&[&[0b0100][..], &leaf(1)].concat(), 0).is_err(),
-            "one entry"
-        );
-        assert!(read(&[0b0011], 0).is_err(), "no such side");
-        assert!(
-            read(&[&[0b10101][..], &two[1..]].concat(), 0).is_err(),
-            "more bits"
-        );
-        let below = [&[0b0010][..], &[7; 32]].concat();
+        assert!(read(&[0b1110 << 4], 0).is_err(), "no such sides");
+        assert!(read(&[0b1111 << 4], 0).is_err(), "no such sides");
+        let more = [&[TWO << 4 | 1][..], &two[1..]].concat();
+        assert!(read(&more, 0).is_err(), "more bits");
+        let below = [&[0b1101 << 4][..], &[7; 32]].concat();
         assert_eq!(read(&below, 3), Ok(0), "the hash of a branch at depth 4");
         assert!(
             read(&below, 255).is_err(),
             "nothing branches below 256 bits"
         );
-        assert!(read(&[0b0010, 0b0010, 0b0010, 0b0010, 0b0010], 0).is_err());
+        assert_eq!(
+            read(&[0b1101_1101, 0b1101_1101], 0),
+            Err("the record ends early")
+        );
+        let long_key = [&[TWO << 4, 31][..], &[1; 31]].concat();
+        assert!(read(&long_key, 0).is_err(), "no whole key");
+    }
+
+    #[test]
+    fn numbers_are_as_short_as_they_can_be() {
+        let short = |bytes: &[u8]| Short(SmallVec::from_slice(bytes)).encode();
+        for (number, expected) in [
+            (0, &[64][..]),
+            (1, &[65, 1]),
+            (256, &[66, 0, 1]),
+            (u64::MAX >> 8, &[71, 255, 255, 255, 255, 255, 255, 255]),
+        ] {
+            assert_eq!(short(&u64::to_le_bytes(number)), expected);
+        }
+        assert_eq!(short(&u64::MAX.to_le_bytes())[0], 8);
+        assert_eq!(short(&[0; 7]), [7, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(short(&[]), [0]);
+        let mut table = CNode::empty();
+        let store = crate::store::MemoryStore::new();
+        let zero = Cap::Data(Data::new(&[0; 8]));
+        table.set(&store, &Key::from(1), Some(zero)).unwrap();
+        let hash = table.root();
+        let record = |value: &[u8]| [&[0, 1][..], value].concat();
+        assert!(decode_leaf(hash, &record(&[64]), 1).is_ok());
+        for longer in [&[65, 0][..], &[8, 0, 0, 0, 0, 0, 0, 0, 0]] {
+            let refused = decode_leaf(hash, &record(longer), 1).err();
+            assert_eq!(refused, Some(NOT_CANONICAL));
+        }
+        for bad in [&[72][..], &[255], &[65]] {
+            assert!(decode_leaf(hash, &record(bad), 1).is_err());
+        }
+    }
+
+    #[test]
+    fn keys_of_every_length_come_back() {
+        for len in 1..=Key::LEN_MAX {
+            let leaf = Leaf::new(Key::new(&[9; 32][..len]).unwrap(), Cap::Type([1; 32]));
+            let bytes = encode_leaf(&leaf);
+            assert_eq!(bytes.len(), 1 + len + 32);
+            assert_eq!(decode_leaf(leaf.hash(), &bytes, 1).unwrap().key, leaf.key);
+        }
     }
 
     #[test]
@@ -660,7 +817,7 @@ mod tests {
     fn data_has_one_form() {
         let short = Form::Data(INLINE_BYTES_MAX, [1; 32]);
         assert_eq!(short.into_cap(1), Err(NOT_CANONICAL));
-        let long = Form::Bytes(vec![1; 64]);
+        let long = Form::Bytes(Short(smallvec![1; 64]));
         assert_eq!(long.into_cap(1), Err(NOT_CANONICAL));
     }
 }
