@@ -8,6 +8,7 @@
 mod batch;
 mod columns;
 mod error;
+mod logs;
 mod open;
 mod store;
 

@@ -11,6 +11,7 @@ use rocksdb::{
 use crate::batch::{Batch, get, named_handle};
 use crate::columns::{Access, COLUMNS, Column, Meta, MetaKey, MetaValue};
 use crate::error::Error;
+use crate::logs;
 
 /// Version of what is stored and how. It changes whenever a column does.
 pub const SCHEMA: u32 = 2;
@@ -149,6 +150,7 @@ fn present_columns(path: &Path, setup: &Setup) -> Result<Vec<String>, Error> {
     };
     fs::create_dir_all(path).map_err(io)?;
     if path.join("CURRENT").try_exists().map_err(io)? {
+        logs::check(path)?;
         // A database that is in use may change while it is listed: opening it tells.
         return Ok(DB::list_cf(&setup.database, path).unwrap_or_else(|_| {
             let known = COLUMNS.iter().map(|(name, _)| name.to_string());

@@ -190,6 +190,31 @@ fn damaged_files_are_never_believed() {
     assert!(noticed > 40, "only {noticed} of 120 were noticed");
 }
 
+/// A damaged type that RocksDB takes for a recycled file's, at which it would not come to an end.
+#[test]
+fn logs_of_types_nobody_writes_are_refused() {
+    let left = left_by_a_kill();
+    for kind in ["MANIFEST", "log"] {
+        let is_kind =
+            |path: &PathBuf| self::kind(path) == kind && fs::metadata(path).unwrap().len() > 64;
+        let log = files(left.path()).into_iter().find(is_kind).unwrap();
+        let bytes = fs::read(&log).unwrap();
+        let second = 7 + usize::from(u16::from_le_bytes([bytes[4], bytes[5]]));
+        for (at, damaged) in [(0, 5), (0, 131), (second, 5), (second, 8), (second, 11)] {
+            let dir = copy(left.path());
+            let mut bytes = bytes.clone();
+            bytes[at + 6] = damaged;
+            fs::write(dir.path().join(log.file_name().unwrap()), bytes).unwrap();
+            let error = RocksStore::open(dir.path(), &small()).unwrap_err();
+            let expected = format!("byte {at} of {}", log.file_name().unwrap().display());
+            assert!(
+                matches!(&error, Error::Damaged { reason, .. } if reason.contains(&expected)),
+                "{error}"
+            );
+        }
+    }
+}
+
 /// Names of the tables a directory's database consists of; a kill leaves others too.
 fn live_tables(dir: &Path) -> Vec<String> {
     let dir = copy(dir);
