@@ -13,6 +13,8 @@ use jar_isa::Instruction;
 use jar_pvm::{GasModel, Listing, Made, Program, Recompiler};
 
 const LINE: &str = "----\n";
+/// Bytes of a block's charge.
+const CHARGE_LEN: usize = 12;
 
 /// A program in text: an instruction a line, `name:` before one, `@name` for an offset to it, `table
 /// name...` for the jump table, `#` before a remark.
@@ -104,14 +106,14 @@ fn named(listing: &Listing, text: &str) -> String {
     if let Some((_, name)) = listing.exits.iter().find(|(at, _)| *at == target) {
         return format!("{head} {name}");
     }
-    match listing
-        .steps
-        .iter()
-        .rev()
-        .find(|made| made.code.start == target)
-    {
-        Some(made) => format!("{head} @{}", made.pc),
-        None => format!("{head} +{:#x}", target),
+    let made = |start: usize| {
+        let mut steps = listing.steps.iter().rev();
+        steps.find(|made| made.code.start == start)
+    };
+    match (made(target), target.checked_sub(CHARGE_LEN).and_then(made)) {
+        (Some(made), _) => format!("{head} @{}", made.pc),
+        (None, Some(made)) => format!("{head} @{} behind its charge", made.pc),
+        (None, None) => format!("{head} +{:#x}", target),
     }
 }
 

@@ -136,6 +136,9 @@ fn as_byte(value: i32) -> Option<u8> {
     i8::try_from(value).ok().map(|byte| byte as u8)
 }
 
+/// How a cleared charge starts, and nothing else: prefixes without an effect.
+const CLEARED: u32 = 0x6666_6666;
+
 /// Appends instructions to a buffer.
 pub(super) struct Assembler {
     pub buffer: Buffer,
@@ -262,6 +265,23 @@ impl Assembler {
     pub fn sub_rax_patchable(&mut self) -> Site {
         self.put(0x2d48, 6);
         Site(self.offset() - 4)
+    }
+
+    /// Puts one instruction that does nothing in place of the charge whose value is at a site: a
+    /// [`Self::sub_rax_patchable`] and a jump of 6 bytes.
+    pub fn clear_charge(&mut self, Site(value): Site) {
+        let start = value - 2;
+        self.buffer.patch(start, CLEARED);
+        self.buffer.patch(start + 4, 0x0084_1f0f);
+        self.buffer.patch(start + 8, 0);
+    }
+
+    /// Behind the cleared charge at `offset`, if there is one.
+    pub fn behind_cleared(&mut self, offset: u32) -> u32 {
+        match self.buffer.read(offset) {
+            CLEARED => offset + 12,
+            _ => offset,
+        }
     }
 
     #[inline(always)]
@@ -720,6 +740,15 @@ impl Assembler {
                 self.put(0x0f | (0x80 | condition as u64) << 8, 2);
                 self.relative(target);
             }
+        }
+    }
+
+    /// Makes a [`Self::jump_back`] that ends at `end` lead to `to` instead of `from`, a little
+    /// ahead.
+    pub fn move_jump_back(&mut self, end: u32, from: u32, to: u32) {
+        match i8::try_from(i64::from(from) - i64::from(end)) {
+            Ok(_) => self.buffer.patch_byte(end - 1, to.wrapping_sub(end) as u8),
+            Err(_) => self.patch(Site(end - 4), to),
         }
     }
 

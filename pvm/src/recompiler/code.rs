@@ -14,64 +14,46 @@ use crate::interpreter::{Interpreter, InterpreterCode};
 use crate::map::MemoryMap;
 use crate::program::Program;
 
-/// A program as machine code: for each code byte at most some hundred bytes.
-pub struct RecompiledCode {
+/// Machine code that the signal handler knows.
+pub(super) struct Unit {
     /// Goes before the code does.
     _known: Known,
-    pub(super) program: Arc<Program>,
-    model: GasModel,
-    pub(super) translation: Translation,
-    engine: Recompiler,
-    /// For machines that the system denies a window.
-    interpreted: OnceLock<Arc<InterpreterCode>>,
+    pub translation: Translation,
 }
 
-impl RecompiledCode {
-    pub(super) fn new(
-        engine: Recompiler,
-        program: Arc<Program>,
-        model: GasModel,
-        translation: Translation,
-    ) -> Self {
+impl Unit {
+    pub fn new(translation: Translation) -> Unit {
         let (start, routines) = (translation.executable.start(), &translation.routines);
         let end = start + u64::from(translation.executable.len());
         let exit = start + u64::from(routines.cold[EXIT_FAULT as usize]);
-        RecompiledCode {
+        Unit {
             _known: Known::new(start, end, exit),
-            program,
-            model,
             translation,
-            engine,
-            interpreted: OnceLock::new(),
         }
     }
 
-    /// The machine code's length in bytes.
-    pub fn machine_code_len(&self) -> usize {
-        self.translation.executable.len() as usize
+    /// The number of the gas block around `pc`; `None` where execution can't flow to.
+    fn block_around(&self, pc: u32) -> Option<usize> {
+        self.translation.positions.rank(pc)?;
+        let block = self.translation.blocks.count_to(pc).checked_sub(1)?;
+        Some(block as usize)
     }
 
-    pub(super) fn interpreted(&self) -> Arc<InterpreterCode> {
-        self.interpreted
-            .get_or_init(|| Interpreter.compile(self.program.clone(), self.model))
-            .clone()
+    /// What the block around `pc` has paid for later ones, behind its own charge.
+    pub fn ahead(&self, pc: u32) -> u64 {
+        let block = self.block_around(pc);
+        block.map_or(0, |block| self.translation.prepaid.ahead(block).into())
     }
 
-    /// The cost of the gas block around `pc`; `None` where execution can't flow to.
-    pub(super) fn cost_around(&self, pc: u32) -> Option<u32> {
-        let translation = &self.translation;
-        translation.positions.rank(pc)?;
-        let block = translation.blocks.count_to(pc).checked_sub(1)?;
-        Some(translation.costs[block as usize])
-    }
-
-    pub(super) fn lone_trap_cost(&self) -> u32 {
-        self.translation.lone_trap_cost
+    /// What has been paid of the charge of the block at `pc` when it is run into.
+    pub fn before(&self, pc: u32) -> u64 {
+        let block = self.block_around(pc);
+        block.map_or(0, |block| self.translation.prepaid.before(block).into())
     }
 
     /// The native address of the instruction at `pc`, behind the charge of its
     /// block. It must be a step and no trap.
-    pub(super) fn entry(&self, pc: u32) -> Option<u64> {
+    pub fn entry(&self, pc: u32) -> Option<u64> {
         let translation = &self.translation;
         let index = translation.positions.rank(pc)?;
         let start = translation.offsets[index as usize];
@@ -83,7 +65,7 @@ impl RecompiledCode {
     }
 
     /// The pc of the instruction whose machine code holds the byte at `native`.
-    pub(super) fn pc_around(&self, native: u64) -> Option<u32> {
+    pub fn pc_around(&self, native: u64) -> Option<u32> {
         let translation = &self.translation;
         let offset = native.checked_sub(translation.executable.start())?;
         let offset = u32::try_from(offset).ok()?;
@@ -97,11 +79,85 @@ impl RecompiledCode {
         translation.positions.select(behind.checked_sub(1)? as u32)
     }
 
+    /// Whether `native` is an address in its code.
+    fn holds(&self, native: u64) -> bool {
+        let executable = &self.translation.executable;
+        let offset = native.wrapping_sub(executable.start());
+        offset < u64::from(executable.len())
+    }
+}
+
+/// A program as machine code: for each code byte at most some hundred bytes.
+pub struct RecompiledCode {
+    pub(super) program: Arc<Program>,
+    model: GasModel,
+    pub(super) unit: Unit,
+    /// Where each block pays for itself alone: for who has less gas than `unit` asks for.
+    exact: OnceLock<Option<Unit>>,
+    engine: Recompiler,
+    /// For machines that the system denies a window.
+    interpreted: OnceLock<Arc<InterpreterCode>>,
+}
+
+impl RecompiledCode {
+    pub(super) fn new(
+        engine: Recompiler,
+        program: Arc<Program>,
+        model: GasModel,
+        unit: Unit,
+    ) -> Self {
+        RecompiledCode {
+            program,
+            model,
+            unit,
+            exact: OnceLock::new(),
+            engine,
+            interpreted: OnceLock::new(),
+        }
+    }
+
+    /// The machine code's length in bytes.
+    pub fn machine_code_len(&self) -> usize {
+        self.unit.translation.executable.len() as usize
+    }
+
+    pub(super) fn interpreted(&self) -> Arc<InterpreterCode> {
+        self.interpreted
+            .get_or_init(|| Interpreter.compile(self.program.clone(), self.model))
+            .clone()
+    }
+
+    /// The code in which nothing is prepaid; `None` when the system gives no memory for it.
+    pub(super) fn exact(&self) -> Option<&Unit> {
+        let translate = || self.engine.unit(&self.program, self.model, false);
+        self.exact.get_or_init(translate).as_ref()
+    }
+
+    /// The unit whose code holds `native`.
+    pub(super) fn unit_of(&self, native: u64) -> &Unit {
+        let exact = self.exact.get().and_then(Option::as_ref);
+        let exact = exact.filter(|unit| unit.holds(native));
+        exact.unwrap_or(&self.unit)
+    }
+
+    /// The cost of the gas block around `pc`; `None` where execution can't flow to.
+    pub(super) fn cost_around(&self, pc: u32) -> Option<u32> {
+        let block = self.unit.block_around(pc)?;
+        Some(self.unit.translation.costs[block])
+    }
+
+    pub(super) fn lone_trap_cost(&self) -> u32 {
+        self.unit.translation.lone_trap_cost
+    }
+
+    /// The pc of the instruction whose machine code holds the byte at `native`.
+    pub(super) fn pc_around(&self, native: u64) -> Option<u32> {
+        self.unit_of(native).pc_around(native)
+    }
+
     pub(super) fn guest(&self, memory: &WindowMemory) -> Guest {
-        let (start, routines) = (
-            self.translation.executable.start(),
-            &self.translation.routines,
-        );
+        let translation = &self.unit.translation;
+        let (start, routines) = (translation.executable.start(), &translation.routines);
         Guest {
             window: memory.start(),
             enter: start + u64::from(routines.enter),

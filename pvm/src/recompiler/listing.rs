@@ -46,7 +46,7 @@ const EXITS: [(u64, &str); 5] = [
 impl RecompiledCode {
     /// What the machine code is made of.
     pub fn listing(&self) -> Listing<'_> {
-        let translation = &self.translation;
+        let translation = &self.unit.translation;
         let start = |index: usize| match translation.offsets.get(index) {
             Some(offset) => *offset as usize,
             None => translation.stubs_start as usize,

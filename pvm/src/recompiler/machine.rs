@@ -27,11 +27,18 @@ enum Core {
     Interpreted(Box<InterpreterMachine>),
 }
 
+/// At an instruction.
+#[derive(Clone, Copy)]
+struct At {
+    pc: u32,
+    /// Its block is paid.
+    charged: bool,
+}
+
 /// Where the next run goes on.
 #[derive(Clone, Copy)]
 enum Position {
-    /// At an instruction.
-    At { pc: u32, charged: bool },
+    At(At),
     /// Behind the host call that ends at the context's site.
     Called,
 }
@@ -52,10 +59,10 @@ impl RecompiledMachine {
     pub fn new(code: Arc<RecompiledCode>, memory: WindowMemory) -> Self {
         let mut native = Native {
             guest: code.guest(&memory),
-            position: Position::At {
+            position: Position::At(At {
                 pc: 0,
                 charged: false,
-            },
+            }),
             memory: Box::new(memory),
         };
         // Whatever machine had the window before.
@@ -74,6 +81,10 @@ impl RecompiledMachine {
             Core::Native(native) => native.leave(&self.code, left),
             Core::Interpreted(machine) => return machine.run(),
         };
+        self.stop(stop)
+    }
+
+    fn stop(&mut self, stop: Stop) -> Result<Exit, PageError> {
         match stop {
             Stop::Exit(exit) => Ok(exit),
             Stop::Trouble(Trouble::Source(error)) => Err(error),
@@ -91,10 +102,10 @@ impl RecompiledMachine {
         };
         native.memory.check_process()?;
         native.memory.note_run();
-        if let Position::At { pc, charged } = native.position
-            && let Some(exit) = native.start(&self.code, pc, charged)
+        if let Position::At(At { pc, charged }) = native.position
+            && let Err(stop) = native.start(&self.code, pc, charged)
         {
-            return Ok(exit);
+            return self.stop(stop);
         }
         let left = self.code.enter(&native.guest);
         match left.exit {
@@ -136,7 +147,7 @@ impl Native {
 
     fn pc(&self, code: &RecompiledCode) -> u32 {
         match self.position {
-            Position::At { pc, .. } => pc,
+            Position::At(At { pc, .. }) => pc,
             Position::Called => code.pc_around(self.context().site - 1).unwrap_or(0),
         }
     }
@@ -154,7 +165,7 @@ impl Native {
         }
         machine.set_gas(self.context().gas);
         match self.position {
-            Position::At { pc, charged } => machine.set_pc(pc, charged),
+            Position::At(At { pc, charged }) => machine.set_pc(pc, charged),
             Position::Called => machine.set_behind_call(self.pc(code)),
         }
         for (page, bytes, written) in self.memory.contents() {
@@ -165,65 +176,77 @@ impl Native {
 
     /// Pays for the block of the instruction at `pc`, if need be, and aims at it; or
     /// ends the run at once.
-    fn start(&mut self, code: &RecompiledCode, pc: u32, charged: bool) -> Option<Exit> {
+    fn start(&mut self, code: &RecompiledCode, pc: u32, charged: bool) -> Result<(), Stop> {
+        let mut gas = self.context().gas;
         if !charged {
             let cost = code.cost_around(pc).unwrap_or(code.lone_trap_cost());
-            let Some(left) = self.context().gas.checked_sub(u64::from(cost)) else {
-                return Some(Exit::OutOfGas);
-            };
-            self.context_mut().gas = left;
-            self.position = Position::At { pc, charged: true };
+            self.position = Position::At(At { pc, charged });
+            gas = (gas.checked_sub(cost.into())).ok_or(Stop::Exit(Exit::OutOfGas))?;
+            self.context_mut().gas = gas;
         }
+        self.position = Position::At(At { pc, charged: true });
         if code.program.opcode_at(i64::from(pc)) == Opcode::Trap {
-            return Some(Exit::Panic);
+            return Err(Stop::Exit(Exit::Panic));
         }
-        match code.entry(pc) {
-            Some(entry) => self.context_mut().site = entry,
-            None => return Some(Exit::Panic),
-        }
-        None
+        let (unit, gas) = match gas.checked_sub(code.unit.ahead(pc)) {
+            Some(gas) => (&code.unit, gas),
+            None => match code.exact() {
+                Some(unit) => (unit, gas),
+                None => return Err(Stop::Trouble(Trouble::Exhausted)),
+            },
+        };
+        let entry = unit.entry(pc).ok_or(Stop::Exit(Exit::Panic))?;
+        let context = self.context_mut();
+        (context.site, context.gas) = (entry, gas);
+        Ok(())
     }
 
-    /// What `exit` comes to; runs on after faults that were none.
+    /// What `exit` comes to; runs on where it is none.
     fn leave(&mut self, code: &RecompiledCode, mut left: Left) -> Stop {
         loop {
-            let Left { exit, value } = left;
-            let back = if exit == EXIT_FAULT { 0 } else { 1 };
-            let pc = code.pc_around(self.context().site - back).unwrap_or(0);
-            self.position = Position::At { pc, charged: true };
-            match exit {
-                EXIT_CALL => {
-                    self.position = Position::Called;
-                    return Stop::Exit(Exit::HostCall(value));
-                }
-                EXIT_FAULT => match self.fault(code, pc) {
-                    Ok(Verdict::Granted) => {
-                        // From the instruction's start: its address is formed again.
-                        let site = self.context().site;
-                        self.context_mut().site = code.entry(pc).unwrap_or(site);
-                        left = code.enter(&self.guest);
-                    }
-                    Ok(Verdict::Panic) => return Stop::Exit(Exit::Panic),
-                    Ok(Verdict::PageFault(page)) => return Stop::Exit(Exit::PageFault(page)),
-                    Err(trouble) => return Stop::Trouble(trouble),
-                },
-                EXIT_OUT_OF_GAS => {
-                    let cost = code.cost_around(pc).unwrap_or(0);
-                    let context = self.context_mut();
-                    context.gas = context.gas.wrapping_add(u64::from(cost));
-                    self.position = Position::At { pc, charged: false };
-                    return Stop::Exit(Exit::OutOfGas);
-                }
-                EXIT_LONE_TRAP => {
-                    self.position = Position::At { pc, charged: false };
-                    return Stop::Exit(self.start(code, pc, false).unwrap_or(Exit::Panic));
-                }
-                EXIT_OFF_TABLE if value == HALT_VALUE => {
-                    return Stop::Exit(Exit::Halt);
-                }
-                _ => return Stop::Exit(Exit::Panic),
+            let on = match self.left(code, left) {
+                Ok(position) => position,
+                Err(stop) => return stop,
+            };
+            if let Err(stop) = self.start(code, on.pc, on.charged) {
+                return stop;
             }
+            left = code.enter(&self.guest);
         }
+    }
+
+    /// Where to go on behind `exit`, or what it comes to.
+    fn left(&mut self, code: &RecompiledCode, Left { exit, value }: Left) -> Result<At, Stop> {
+        if exit == EXIT_CALL {
+            self.position = Position::Called;
+            return Err(Stop::Exit(Exit::HostCall(value)));
+        }
+        let back = if exit == EXIT_FAULT { 0 } else { 1 };
+        let site = self.context().site - back;
+        let unit = code.unit_of(site);
+        let pc = unit.pc_around(site).unwrap_or(0);
+        let held = match exit {
+            EXIT_OUT_OF_GAS => code.cost_around(pc).map_or(0, u64::from) + unit.ahead(pc),
+            EXIT_LONE_TRAP => unit.before(pc),
+            _ => unit.ahead(pc),
+        };
+        let context = self.context_mut();
+        context.gas = context.gas.wrapping_add(held);
+        let charged = !matches!(exit, EXIT_OUT_OF_GAS | EXIT_LONE_TRAP);
+        self.position = Position::At(At { pc, charged });
+        let exit = match exit {
+            // From the instruction's start: its address is formed again.
+            EXIT_FAULT => match self.fault(code, pc).map_err(Stop::Trouble)? {
+                Verdict::Granted => return Ok(At { pc, charged }),
+                Verdict::Panic => Exit::Panic,
+                Verdict::PageFault(page) => Exit::PageFault(page),
+            },
+            // There may be enough for this block, if not for all that it pays for.
+            EXIT_OUT_OF_GAS | EXIT_LONE_TRAP => return Ok(At { pc, charged }),
+            EXIT_OFF_TABLE if value == HALT_VALUE => Exit::Halt,
+            _ => Exit::Panic,
+        };
+        Err(Stop::Exit(exit))
     }
 
     /// Judges the access of the instruction at `pc`.
@@ -305,7 +328,7 @@ impl Machine for RecompiledMachine {
 
     fn set_pc(&mut self, pc: u32, charged: bool) {
         match &mut self.core {
-            Core::Native(native) => native.position = Position::At { pc, charged },
+            Core::Native(native) => native.position = Position::At(At { pc, charged }),
             Core::Interpreted(machine) => machine.set_pc(pc, charged),
         }
     }

@@ -12,6 +12,7 @@ mod codes;
 mod listing;
 mod machine;
 mod pool;
+mod prepay;
 mod process;
 mod routines;
 mod select;
@@ -31,6 +32,7 @@ use crate::program::Program;
 #[cfg(feature = "inspect")]
 pub use assembler::cases::case as assembler_case;
 pub use code::RecompiledCode;
+use code::Unit;
 #[cfg(feature = "inspect")]
 pub use listing::{Listing, Made};
 
@@ -74,9 +76,13 @@ impl Recompiler {
     /// As [`Engine::prepare`], with the type kept; `None` when the system gives no
     /// memory for code.
     pub fn compile(&self, program: Arc<Program>, model: GasModel) -> Option<Arc<RecompiledCode>> {
-        let translation = translate::translate(&program, model, self.gs_instructions)?;
-        let code = RecompiledCode::new(*self, program, model, translation);
-        Some(Arc::new(code))
+        let unit = self.unit(&program, model, true)?;
+        Some(Arc::new(RecompiledCode::new(*self, program, model, unit)))
+    }
+
+    /// `prepaying`: blocks may be paid for in those before them.
+    fn unit(&self, program: &Arc<Program>, model: GasModel, prepaying: bool) -> Option<Unit> {
+        translate::translate(program, model, self.gs_instructions, prepaying).map(Unit::new)
     }
 }
 

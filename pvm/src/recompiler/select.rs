@@ -86,7 +86,7 @@ macro_rules! by_helper {
 
 translations! {
     fn trap(t, _op) { t.trap_out(); }
-    fn fallthrough(_t, _op) {}
+    fn fallthrough(t, _op) { t.run_on(); }
     fn unlikely(_t, _op) {}
     fn jump(t, op) { t.jump_to(op.x); }
     fn jump_ind(t, op) {

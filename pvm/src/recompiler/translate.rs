@@ -10,6 +10,7 @@ use jar_isa::{Instruction, Opcode, for_each_op, window};
 
 use super::assembler::{Address, Assembler, Condition, Reg, Site};
 use super::buffer::{Buffer, Executable};
+use super::prepay::{Link, Prepaid, prepaid};
 use super::routines::{
     EXIT_LONE_TRAP, EXIT_OFF_TABLE, EXIT_OUT_OF_GAS, EXIT_PANIC, GUEST, Routines,
 };
@@ -55,6 +56,7 @@ pub(super) struct Translation {
     /// The pcs of gas blocks, and what each costs.
     pub blocks: Positions,
     pub costs: Vec<u32>,
+    pub prepaid: Prepaid,
     pub lone_trap_cost: u32,
     /// Where the stubs start, and the pc of each.
     pub stubs_start: u32,
@@ -113,6 +115,8 @@ pub(super) struct Translator<'a> {
     /// Where each block's charge stands, if it has one, and what it is.
     charges: Vec<Option<Site>>,
     costs: Vec<u32>,
+    /// How each block ends.
+    links: Vec<Link>,
     /// The opcode that ended the last block.
     before: Opcode,
     /// Of the step at hand.
@@ -120,6 +124,8 @@ pub(super) struct Translator<'a> {
     block_start: bool,
     /// Jumps ahead; each holds its target's pc until the end.
     jumps: Vec<Site>,
+    /// Jumps back that no condition has: where each ends, and where it leads.
+    jumps_back: Vec<(u32, u32)>,
     stub_sites: Vec<Site>,
     stubs: Vec<u32>,
     /// Every entry of the jump table is a block start.
@@ -138,10 +144,12 @@ fn steps_max(program: &Program) -> usize {
 }
 
 /// Translates `program`; `None` when the system gives no memory for code.
+/// `prepaying`: blocks may be paid for in those before them.
 pub(super) fn translate(
     program: &Arc<Program>,
     model: GasModel,
     gs_instructions: bool,
+    prepaying: bool,
 ) -> Option<Translation> {
     let steps = steps_max(program);
     let per_step = PADDING_MAX + STEP_LEN_MAX + STUBS_PER_STEP * STUB_LEN as usize;
@@ -160,16 +168,22 @@ pub(super) fn translate(
         blocks: Positions::new(program.code_len()),
         charges: Vec::new(),
         costs: Vec::new(),
+        links: Vec::new(),
         before: Opcode::Trap,
         pc: 0,
         block_start: false,
         jumps: Vec::new(),
+        jumps_back: Vec::new(),
         stub_sites: Vec::new(),
         stubs: Vec::new(),
         sound_table: program.jump_table().iter().all(sound),
     };
     let lone_trap_cost = translator.body(model);
     let stubs_start = translator.emit_stubs();
+    let prepaid = match prepaying && model.is_metered() {
+        true => translator.prepay(),
+        false => Prepaid::default(),
+    };
     translator.patch_jumps();
     translator.fill_table();
     translator.blocks.fill();
@@ -183,6 +197,7 @@ pub(super) fn translate(
         charge_len: if model.is_metered() { CHARGE_LEN } else { 0 },
         blocks: translator.blocks,
         costs: translator.costs,
+        prepaid,
         lone_trap_cost,
         stubs_start,
         stub_pcs: translator.stubs,
@@ -242,6 +257,7 @@ impl Translator<'_> {
         self.align_block(self.before, first);
         self.note_step();
         self.blocks.push(self.pc);
+        self.links.push(Link::NONE);
         let charge = match model.is_metered() {
             true => self.charge(first),
             false => None,
@@ -310,6 +326,11 @@ impl Translator<'_> {
         for_each_op!(dispatch);
     }
 
+    /// How the block at hand ends.
+    fn link(&mut self) -> &mut Link {
+        self.links.last_mut().expect("a block has begun")
+    }
+
     /// Leaves by a stub when `condition` holds.
     fn stub_if(&mut self, condition: Condition, exit: u64) {
         let site = self.asm.jump_ahead_if(condition, 0);
@@ -324,6 +345,7 @@ impl Translator<'_> {
 
     pub fn trap_out(&mut self) {
         let exit = if self.block_start {
+            self.link().trap();
             EXIT_LONE_TRAP
         } else {
             EXIT_PANIC
@@ -343,12 +365,21 @@ impl Translator<'_> {
         Some(self.offsets[index as usize])
     }
 
+    /// On into the next block.
+    pub fn run_on(&mut self) {
+        self.link().run_on();
+    }
+
     pub fn jump_to(&mut self, offset: i32) {
         let Some(target) = self.target(offset) else {
             return self.leave(EXIT_PANIC);
         };
+        self.link().jump(target);
         match self.translated(target) {
-            Some(native) => self.asm.jump_back(native),
+            Some(native) => {
+                self.asm.jump_back(native);
+                self.jumps_back.push((self.asm.offset(), native));
+            }
             None => {
                 let site = self.asm.jump_ahead(target);
                 self.jumps.push(site);
@@ -357,9 +388,11 @@ impl Translator<'_> {
     }
 
     pub fn branch_if(&mut self, condition: Condition, offset: i32) {
+        self.link().branch();
         let Some(target) = self.target(offset) else {
             return self.stub_if(condition, EXIT_PANIC);
         };
+        self.link().jump(target);
         match self.translated(target) {
             Some(native) => self.asm.jump_back_if(condition, native),
             None => {
@@ -373,6 +406,7 @@ impl Translator<'_> {
     pub fn table_jump(&mut self) {
         use super::assembler::{Alu, Shift, W32};
         use super::routines::SCRATCH;
+        self.link().jump_dynamically();
         // An odd address becomes a number beyond any table, and so does address 0.
         self.asm.shift_imm(W32, Shift::RotateRight, SCRATCH, 1);
         let entries = self.program.jump_table().len() as i32;
@@ -394,6 +428,7 @@ impl Translator<'_> {
     pub fn table_jump_to(&mut self, address: Reg) {
         use super::assembler::{Alu, Shift, W64};
         use super::routines::SCRATCH;
+        self.link().jump_dynamically();
         self.asm.lea(W64, SCRATCH, address, -2);
         self.asm.shift_imm(W64, Shift::RotateRight, SCRATCH, 1);
         let entries = self.program.jump_table().len() as i32;
@@ -412,6 +447,7 @@ impl Translator<'_> {
 
     /// The call of a number; that of φ11, if there is none.
     pub fn host_call(&mut self, number: Option<i32>) {
+        self.link().call();
         super::routines::emit_call(&mut self.asm, &self.routines, number);
     }
 
@@ -430,11 +466,36 @@ impl Translator<'_> {
         start
     }
 
+    /// Makes blocks pay for those they lead to; their charges are known, jumps ahead not yet
+    /// patched.
+    fn prepay(&mut self) -> Prepaid {
+        let table = self.program.jump_table();
+        let prepaid = prepaid(&self.blocks, &self.links, &self.costs, table);
+        for (block, (site, cost)) in self.charges.iter().zip(&self.costs).enumerate() {
+            let (before, ahead) = (prepaid.before(block), prepaid.ahead(block));
+            let Some(Site(at)) = site.filter(|_| before != ahead) else {
+                continue;
+            };
+            match cost + ahead - before {
+                0 => self.asm.clear_charge(Site(at)),
+                charge => self.asm.buffer.patch(at, charge),
+            }
+        }
+        for (end, native) in std::mem::take(&mut self.jumps_back) {
+            let entry = self.asm.behind_cleared(native);
+            if entry > native {
+                self.asm.move_jump_back(end, native, entry);
+            }
+        }
+        prepaid
+    }
+
     fn patch_jumps(&mut self) {
         for site in std::mem::take(&mut self.jumps) {
             let target = self.asm.buffer.read(site.0);
             let native = self.translated(target).expect("a block start is a step");
-            self.asm.patch(site, native);
+            let entry = self.asm.behind_cleared(native);
+            self.asm.patch(site, entry);
         }
     }
 
@@ -445,7 +506,7 @@ impl Translator<'_> {
             let sound = self.program.is_block_start(*pc);
             if let Some(native) = sound.then(|| self.translated(*pc)).flatten() {
                 let place = self.routines.table + 8 * index as u32;
-                let address = start + u64::from(native);
+                let address = start + u64::from(self.asm.behind_cleared(native));
                 self.asm.buffer.patch_wide(place, address);
             }
         }

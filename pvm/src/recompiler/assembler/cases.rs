@@ -555,7 +555,7 @@ impl Maker<'_> {
         let ahead = self.below(BEFORE_MAX);
         let to = |target: u32| format!("{:#x}", CODE_START + u64::from(target));
         let asm = &mut self.asm;
-        match (self.choose)(8) {
+        match (self.choose)(10) {
             0 => {
                 asm.call(ahead);
                 format!("call {}", to(ahead))
@@ -581,6 +581,22 @@ impl Maker<'_> {
                 let site = asm.jump_ahead_if(condition, 7);
                 asm.patch(site, ahead);
                 format!("j{suffix} {}", to(ahead))
+            }
+            6 => {
+                asm.jump_back(back);
+                let end = asm.offset();
+                let moved = (back + ahead % 13).min(end - 1);
+                asm.move_jump_back(end, back, moved);
+                format!("jmp {}", to(moved))
+            }
+            7 => {
+                let start = asm.offset();
+                let site = asm.sub_rax_patchable();
+                asm.jump_ahead_if(condition, 7);
+                assert_eq!(asm.behind_cleared(start), start);
+                asm.clear_charge(site);
+                assert_eq!(asm.behind_cleared(start), asm.offset());
+                "nop [rax+rax]".into()
             }
             _ => {
                 let opcode = [0x70 | condition as u8, 0xe3, 0xeb][(ahead % 3) as usize];
