@@ -3,11 +3,13 @@
 mod common;
 
 use common::chain::genesis_of;
-use common::{Node, seed_key, sign};
-use jar_cap::image::Image;
+use common::{Asm, Node, PERSIST, Program, RAM, seed_key, sign};
+use jar_abi::HostCall as Op;
+use jar_cap::image::{Image, Role, Source};
 use jar_contracts_api::{
     BALANCE, Config, ContractId, Ended, Error, GAS_KEPT, GAS_PER_COIN, LOOK, METER, Meter, ORDER,
-    ORDER_IN, Order, PublicKey, REPLY_TOPIC, Reply, Signed, contract_id_preimage,
+    ORDER_IN, Order, PublicKey, REPLY_TOPIC, Reply, Request, Signed, contract_id_preimage,
+    contract_slots,
 };
 use jar_kernel::Genesis;
 use jar_kernel::block::{Block, Ending, Event, Outcome, Scope};
@@ -73,6 +75,27 @@ impl World {
 
     /// Builds a block of one order, which the other engine imports.
     fn order(&mut self, seed: [u8; 32], order: Order) -> Outcome {
+        self.orders(vec![(seed, order)]).remove(0)
+    }
+
+    /// Builds a block of orders of different accounts, which the other engine imports.
+    fn orders(&mut self, orders: Vec<([u8; 32], Order)>) -> Vec<Outcome> {
+        let count = orders.len();
+        for (seed, order) in orders {
+            self.dispatch(seed, order);
+        }
+        let built = self.builder.build().expect("a block");
+        assert_eq!(self.builder.dropped(), Vec::<String>::new());
+        let imported = self.importer.import(&built.block).expect("the same block");
+        assert_eq!(imported.outcomes, built.outcomes, "the engines agree");
+        self.blocks.push((*built.block).clone());
+        let groups = built.block.body.groups.iter();
+        let events: Vec<_> = groups.map(|(at, events)| (*at, events.len())).collect();
+        assert_eq!(events, [(self.endpoint(ORDER), count)]);
+        built.outcomes[1..].to_vec()
+    }
+
+    fn dispatch(&mut self, seed: [u8; 32], order: Order) {
         let from = seed_key(seed);
         let nonce = self.view("nonce", from);
         let signed = Signed { from, nonce, order };
@@ -89,20 +112,15 @@ impl World {
         };
         let into = self.endpoint(ORDER_IN);
         self.builder.dispatch(into, event).expect("accepted");
-        let built = self.builder.build().expect("a block");
-        assert_eq!(self.builder.dropped(), Vec::<String>::new());
-        let imported = self.importer.import(&built.block).expect("the same block");
-        assert_eq!(imported.outcomes, built.outcomes, "the engines agree");
-        self.blocks.push((*built.block).clone());
-        let index = built.block.body.groups.iter().map(|(at, _)| *at);
-        assert_eq!(index.collect::<Vec<_>>(), [self.endpoint(ORDER)]);
-        built.outcomes[1].clone()
     }
 
     fn deploy(&mut self, image: &str, credit: u64) -> ContractId {
+        self.deploy_bytes(file(image), credit)
+    }
+
+    fn deploy_bytes(&mut self, image: Vec<u8>, credit: u64) -> ContractId {
         let from = seed_key(ALICE);
         let nonce: u64 = self.view("nonce", from);
-        let image = file(image);
         let outcome = self.order(ALICE, Order::Deploy { image, credit });
         assert_eq!(outcome.ending, Ending::Halted(0));
         jar_cap::hash::blake2b(&[&contract_id_preimage(&from, nonce)])
@@ -237,6 +255,148 @@ fn no_credit_buys_more_than_the_events_budget() {
     assert_eq!(left, Some(credit - reply.cost));
     let nonce: u64 = world.view("nonce", seed_key(ALICE));
     assert_eq!(nonce, 2);
+}
+
+/// The marker of requests, in a contract.
+const REQUEST: u64 = contract_slots::REQUEST as u64;
+/// Pages at [`PERSIST`] of a contract that maps many.
+const MANY: u32 = 40_000;
+
+fn mapped(pages: u32, eager: bool) -> Source {
+    assert!(pages > 0);
+    Source::Ephemeral { init: None, eager }
+}
+
+/// A contract of one endpoint with so many pages of memory.
+fn hostile(pages: u32, eager: bool, body: impl FnOnce(&mut Asm)) -> Program {
+    let mut program = Program::new();
+    program.endpoint(0, "main", Role::Call, body);
+    program.map(0, pages, mapped(pages, eager));
+    program
+}
+
+fn burn(asm: &mut Asm) {
+    // Some 34,000,000 gas, in one operation.
+    asm.call(Op::Hash, &[0, PERSIST.into(), 13 << 19, RAM.into()]);
+}
+
+/// What contracts may try to end the whole event, in which case the order would cost its sender
+/// neither nonce nor coins.
+fn hostile_contracts() -> Vec<(&'static str, Program)> {
+    let pay = Request::Pay {
+        to: seed_key(BOB),
+        amount: 0,
+    }
+    .encode();
+    let mut storm = Program::new();
+    storm.endpoint(0, "main", Role::Call, |asm| {
+        for (at, bytes) in (RAM..).step_by(8).zip(pay.chunks(8)) {
+            let mut word = [0; 8];
+            word[..bytes.len()].copy_from_slice(bytes);
+            asm.set(0, u64::from_le_bytes(word)).store(at, 0);
+        }
+        asm.forever(|asm| {
+            asm.call(Op::Drop, &[0])
+                .call(Op::MintData, &[RAM.into(), pay.len() as u64, 0])
+                .call(Op::Yield, &[REQUEST]);
+        });
+    });
+    let mut lasting = Program::new();
+    lasting.persist(&[90], 0, 2_000);
+    lasting.endpoint(0, "main", Role::Call, |asm| {
+        asm.write_pages(PERSIST);
+    });
+    let pages = |asm: &mut Asm| {
+        asm.write_pages(PERSIST);
+    };
+    let spin = |asm: &mut Asm| {
+        asm.spin();
+    };
+    vec![
+        ("an endless loop", hostile(1, false, spin)),
+        ("pages", hostile(MANY, false, pages)),
+        ("pages at once", hostile(MANY, true, spin)),
+        ("lasting pages", lasting),
+        ("more memory than gas", hostile(60_000, false, spin)),
+        (
+            "a price beyond all gas",
+            hostile(2_048, false, |asm| {
+                burn(asm);
+                asm.call(Op::MintData, &[RAM.into(), 1 << 40, 90]);
+            }),
+        ),
+        (
+            "a Data beyond all quota",
+            hostile(2_048, false, |asm| {
+                asm.call(Op::MintData, &[PERSIST.into(), 5 << 20, 90]);
+            }),
+        ),
+        ("requests without end", storm),
+        (
+            "a request too long to read",
+            hostile(2_048, false, |asm| {
+                asm.call(Op::Drop, &[0])
+                    .call(Op::MintData, &[PERSIST.into(), 3 << 19, 0])
+                    .call(Op::Yield, &[REQUEST]);
+            }),
+        ),
+        (
+            "to be kept with many pages",
+            hostile(2_048, false, |asm| {
+                for page in 0..1_500 {
+                    asm.store(PERSIST + page * 4096, 0);
+                }
+                asm.call(Op::Yield, &[REQUEST]).halt_with(0);
+            }),
+        ),
+        (
+            "to be kept at the end of the gas",
+            hostile(2_048, false, |asm| {
+                for page in 0..200 {
+                    asm.store(PERSIST + page * 4096, 0);
+                }
+                burn(asm);
+                asm.call(Op::Yield, &[REQUEST]).halt_with(0);
+            }),
+        ),
+    ]
+}
+
+#[test]
+fn no_contract_ends_the_order_that_calls_it() {
+    let budget = genesis().params.event_gas;
+    for (name, program) in hostile_contracts() {
+        let mut world = World::new();
+        let credit = 200_000;
+        let contract = world.deploy_bytes(program.build().encode(), credit);
+        let pay = Order::Pay {
+            to: seed_key(ALICE),
+            amount: 7,
+        };
+        let call = Call::of(contract, 0, b"").into_order();
+        let outcomes = world.orders(vec![(ALICE, call), (BOB, pay)]);
+        let [called, paid] = &outcomes[..] else {
+            panic!("two outcomes");
+        };
+        assert_eq!(called.ending, Ending::Halted(0), "{name}");
+        assert_eq!(paid.ending, Ending::Halted(0), "{name}");
+        // The order can't be given again, and its meter has paid for what it took: all but what
+        // the chain's own part may take.
+        assert_eq!(world.view::<u64>("nonce", seed_key(ALICE)), 2, "{name}");
+        let reply = reply(called);
+        assert!(called.gas_used <= budget, "{name}");
+        assert!(
+            reply.cost * GAS_PER_COIN + GAS_KEPT >= called.gas_used,
+            "{name}: {} coins, {} gas",
+            reply.cost,
+            called.gas_used
+        );
+        let left = world.meter(contract).map(|meter| meter.credit);
+        assert_eq!(left, Some(credit - reply.cost), "{name}");
+        let done = matches!(reply.ended, Ended::Halted(_));
+        assert!(!done, "{name}: {:?}", reply.ended);
+        assert_eq!(world.balance(seed_key(BOB)), 993, "{name}");
+    }
 }
 
 #[test]

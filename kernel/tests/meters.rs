@@ -3,9 +3,10 @@
 mod common;
 
 use common::calls::*;
+use common::program::RAM_PAGES;
 use common::{A0, A1, Asm, Node, PERSIST, Program, RAM, genesis};
-use jar_abi::{Fault, HostCall as Op, slots};
-use jar_cap::image::Role;
+use jar_abi::{Fault, HostCall as Op, Status, slots};
+use jar_cap::image::{Role, Source};
 use jar_cap::{Cap, Instance, Key, NativeKind, Resource};
 use jar_kernel::Params;
 use jar_kernel::block::{Ending, Outcome};
@@ -88,10 +89,13 @@ fn helping(help: Help) -> Program {
             .mov(3, A0);
         for _ in 0..times {
             asm.if_eq(2, 2, |asm| {
+                add_to_row(asm, resource, ROW, 1);
                 if detaches {
                     asm.call(Op::Detach, &[CALLEE_SLOT]);
+                    asm.if_eq(A0, code(Status::Quota), |asm| {
+                        asm.trap();
+                    });
                 }
-                add_to_row(asm, resource, ROW, 1);
                 asm.call(Op::Resume, &[CALLEE_SLOT])
                     .mov(2, A1)
                     .mov(3, A0)
@@ -153,8 +157,13 @@ fn topping_up_costs_the_callee_what_it_would_have_cost_at_once() {
         let mut spent = None;
         let mut held = None;
         let steps: [u64; 5] = match resource {
-            Resource::Gas => [60_000, 61_007, 150_000, 400_000, 40_000_000],
-            Resource::Quota => [440, 501, 2_000, 7_777, 4_000_000],
+            Resource::Gas => [70_000, 71_007, 150_000, 400_000, 40_000_000],
+            Resource::Quota => [900, 1_001, 2_000, 7_777, 4_000_000],
+        };
+        // What it costs to keep a frame that has written no page.
+        let kept = match resource {
+            Resource::Gas => Params::default().price_slot_write,
+            Resource::Quota => 512,
         };
         for step in steps {
             for detaches in [false, true] {
@@ -177,11 +186,8 @@ fn topping_up_costs_the_callee_what_it_would_have_cost_at_once() {
                 assert!(times > 0 || step == steps[4], "{help:?}");
                 let granted = step * (times + 1);
                 assert!(left <= granted);
-                assert_eq!(
-                    *spent.get_or_insert(granted - left),
-                    granted - left,
-                    "{help:?}"
-                );
+                let cost = granted - left - if detaches { times * kept } else { 0 };
+                assert_eq!(*spent.get_or_insert(cost), cost, "{help:?}");
                 let state = node.get(&[CALLEE]);
                 assert_eq!(*held.get_or_insert(state.clone()), state, "{help:?}");
             }
@@ -217,23 +223,29 @@ fn a_frame_falls_back_to_a_row_with_enough_and_not_back() {
         })
     };
     let out = [Fault::OutOfGas as u64, 1];
-    // Both rows are used up but for less than a block costs.
-    let report = ending_with_rows(&[(ROW, 10_000), (BEHIND, 20_000)], spins());
+    // What a row holds for the pages that may be written.
+    let pages = u64::from(RAM_PAGES) * Params::default().price_page_write;
+    let rows = |row, behind| [(ROW, pages + row), (BEHIND, pages + behind)];
+    // Both rows are used up but for that and less than a block costs.
+    let report = ending_with_rows(&rows(10_000, 20_000), spins());
     assert_eq!(report[..2], out);
-    assert!(report[2] < 100 && report[3] < 100, "{report:?}");
+    let [row, behind] = [report[2] - pages, report[3] - pages];
+    assert!(row < 100 && behind < 100, "{report:?}");
     // A price that the first can't pay is paid by the second as a whole.
     let mints = || {
         program(Role::Call, |asm| {
             asm.call(Op::MintCnode, &[70]).halt_with(1);
         })
     };
-    let report = ending_with_rows(&[(ROW, 20_000), (BEHIND, 40_000)], mints());
+    let report = ending_with_rows(&rows(20_000, 40_000), mints());
     assert_eq!(report[..2], [1, 0]);
-    assert!(report[2] > 19_000 && report[3] < 12_000, "{report:?}");
+    let [row, behind] = [report[2] - pages, report[3] - pages];
+    assert!(row > 19_000 && behind < 12_000, "{report:?}");
     // Neither alone suffices: nothing is done, no price is shared.
-    let report = ending_with_rows(&[(ROW, 20_000), (BEHIND, 20_000)], mints());
+    let report = ending_with_rows(&rows(20_000, 20_000), mints());
     assert_eq!(report[..2], out);
-    assert!(report[2] > 19_000 && report[3] > 19_000, "{report:?}");
+    let [row, behind] = [report[2] - pages, report[3] - pages];
+    assert!(row > 19_000 && behind > 19_000, "{report:?}");
 }
 
 #[test]
@@ -296,37 +308,204 @@ fn the_catcher_is_given_the_cap_that_ran_dry() {
     }
 }
 
-#[test]
-fn pages_that_a_row_cannot_pay_fault_and_count_against_the_budget() {
-    let price = Params::default().price_page_write;
-    let writes = program(Role::Call, |asm| {
-        for page in 0..16 {
+/// Written pages of [`RAM`] that [`page_writer`] leaves behind.
+const WRITTEN: u32 = 12;
+
+/// Writes pages, persistent ones too, and ends.
+fn page_writer(end: fn(&mut Asm)) -> Program {
+    let mut writer = program(Role::Call, |asm| {
+        for page in 0..WRITTEN {
             asm.store(RAM + page * 4096, 0);
         }
-        asm.halt_with(0);
+        asm.store(PERSIST, 0);
+        end(asm);
     });
+    writer.persist(&[90], 0, 4);
+    writer
+}
+
+/// Whatever a row holds, and however its frame ends, the event pays what the row does.
+#[test]
+fn no_frame_writes_pages_that_its_row_cannot_pay() {
+    let params = Params::default();
+    let pages = u64::from(RAM_PAGES + 4) * params.price_page_write;
+    let written = u64::from(WRITTEN + 1) * params.price_page_write;
+    type End = (fn(&mut Asm), u64, u64);
+    let ends: [End; 3] = [
+        (
+            |asm| {
+                asm.halt_with(8);
+            },
+            8,
+            0,
+        ),
+        (
+            |asm| {
+                asm.trap();
+            },
+            Fault::Panic as u64,
+            1,
+        ),
+        (
+            |asm| {
+                asm.spin();
+            },
+            Fault::OutOfGas as u64,
+            1,
+        ),
+    ];
     let main = |row: u64| {
         let mut main = helping(Help {
             resource: Resource::Gas,
             step: row,
-            times: 1,
+            times: 0,
             detaches: false,
         });
-        main.image.catcher_slot = Some(Key::from(slots::CATCHER));
+        main.image.catcher_slot = None;
         main
     };
-    let run = |row| {
-        let entries = [(CALLEE, metered(Resource::Gas, writes.clone()))];
-        let (_, outcome) = run_on_both(&main(row), &entries);
+    for (end, value, status) in ends {
+        let run = |row| {
+            let entries = [(CALLEE, metered(Resource::Gas, page_writer(end)))];
+            let (_, outcome) = run_on_both(&main(row), &entries);
+            assert_eq!(outcome.ending, Ending::Halted(0));
+            let report = reports(&outcome).remove(0);
+            (report[0], report[1], row - report[3], outcome.gas_used)
+        };
+        let (_, _, none, idle) = run(0);
+        assert_eq!(none, 0);
+        for row in [1, pages, pages + 1, pages + 100, pages + 26_000, 10 * pages] {
+            let (ended, how, spent, gas_used) = run(row);
+            assert!(spent <= row);
+            assert_eq!(gas_used - idle, spent, "the budget loses what the row does");
+            if row <= pages {
+                let short = (Fault::OutOfGas as u64, 1, 0);
+                assert_eq!((ended, how, spent), short, "{row}: never begun");
+            }
+            if row >= pages + 26_000 {
+                assert_eq!((ended, how), (value, status), "{row}");
+                assert!(spent >= written, "{row} {spent}");
+            }
+        }
+    }
+    // Between the two a halt lacks what lasting pages cost: a fault, and not a yield.
+    let mut main = main(pages + 1000);
+    main.image.catcher_slot = Some(Key::from(slots::CATCHER));
+    let writer = page_writer(ends[0].0);
+    let (node, outcome) = run_on_both(&main, &[(CALLEE, metered(Resource::Gas, writer))]);
+    let report = reports(&outcome).remove(0);
+    assert_eq!(report[..2], [Fault::OutOfGas as u64, 1]);
+    let spent = pages + 1000 - report[3];
+    assert!((written..written + 1000).contains(&spent), "{spent}");
+    assert_eq!(callee_bytes(&node, 90), None);
+}
+
+/// A price beyond the budget is the row's trouble as long as the row holds less than that.
+#[test]
+fn no_price_is_high_enough_to_end_the_event_of_another() {
+    let mints: fn(&mut Asm) = |asm| {
+        asm.call(Op::MintData, &[RAM.into(), 1 << 40, 70])
+            .halt_with(1);
+    };
+    let grows: fn(&mut Asm) = |asm| {
+        asm.call(Op::MintData, &[PERSIST.into(), 1 << 21, 70])
+            .halt_with(1);
+    };
+    let mut grower = program(Role::Call, grows);
+    let source = Source::Ephemeral {
+        init: None,
+        eager: false,
+    };
+    grower.map(0, 512, source);
+    let minter = program(Role::Call, mints);
+    for (resource, callee) in [(Resource::Gas, minter), (Resource::Quota, grower)] {
+        let mut main = program(Role::Transact(0), |asm| {
+            set_row(asm, resource, ROW, 1_000_000);
+            asm.call(Op::Call, &[CALLEE_SLOT, 0])
+                .mov(2, A0)
+                .mov(3, A1)
+                .call(Op::MintCnode, &[91]);
+            report(asm, &[2, 3]);
+            asm.halt_with(0);
+        });
+        let mut genesis = genesis(&passing(&main));
+        genesis.params.event_quota = 1 << 21;
+        let entries = [(CALLEE, metered(resource, callee))];
+        let mut nodes = [
+            node_of(&genesis, &entries),
+            Node::on_other_engine(&genesis, &entries),
+        ];
+        let fault = match resource {
+            Resource::Gas => Fault::OutOfGas,
+            Resource::Quota => Fault::OutOfQuota,
+        };
+        for node in &mut nodes {
+            let outcome = run(node);
+            assert_eq!(outcome.ending, Ending::Halted(0));
+            assert_eq!(reports(&outcome), [[fault as u64, 1]]);
+            assert!(node.get(&[91]).is_some(), "what the chain did stays");
+        }
+        // Where a catcher is asked, the same.
+        main.image.catcher_slot = Some(Key::from(slots::CATCHER));
+        let (_, outcome) = run_on_both(&main, &entries);
+        assert_eq!(reports(&outcome), [[0, 2]]);
+    }
+}
+
+/// Who keeps a frame of another's pays nothing for its pages.
+#[test]
+fn what_is_kept_pays_for_it() {
+    let params = Params::default();
+    let yielder = || {
+        program(Role::Call, |asm| {
+            for page in 0..WRITTEN {
+                asm.store(RAM + page * 4096, 0);
+            }
+            asm.call(Op::Yield, &[61]).halt_with(5);
+        })
+    };
+    let marker = instance(&Program::new(), &[]);
+    let price = params.price_slot_write + u64::from(WRITTEN) * params.price_page_persist;
+    let run = |rest: u64, quota: u64| {
+        let mut main = program(Role::Transact(0), |asm| {
+            asm.call(Op::Drop, &[0])
+                .call(Op::Copy, &[61, 0])
+                .call(Op::Call, &[slots::CATCHER.into(), 0])
+                .call(Op::Drop, &[0]);
+            set_row(asm, Resource::Gas, ROW, 1_000_000);
+            asm.call(Op::Call, &[CALLEE_SLOT, 0]).mov(2, A1);
+            set_row(asm, Resource::Gas, ROW, rest);
+            set_row(asm, Resource::Quota, ROW, quota);
+            asm.call(Op::Detach, &[CALLEE_SLOT]).mov(3, A0);
+            set_row(asm, Resource::Gas, ROW, 0);
+            asm.mov(5, A0);
+            report(asm, &[2, 3, 5]);
+            asm.halt_with(0);
+        });
+        main.image.catcher_slot = Some(Key::from(slots::CATCHER));
+        let mut callee = yielder();
+        callee.image.gas_slots = vec![Key::from(slots::GAS)];
+        callee.image.quota_slots = vec![Key::from(slots::QUOTA)];
+        let table = [
+            (slots::GAS, cap(NativeKind::Gas, ROW)),
+            (slots::QUOTA, cap(NativeKind::Quota, ROW)),
+            (61, marker.clone()),
+        ];
+        let entries = [(CALLEE, instance(&callee, &table)), (61, marker.clone())];
+        let (_, outcome) = run_on_both(&main, &entries);
         assert_eq!(outcome.ending, Ending::Halted(0));
         (reports(&outcome).remove(0), outcome.gas_used)
     };
-    let (paid, full) = run(100_000);
-    assert_eq!(paid[..2], [0, 0]);
-    let (unpaid, short) = run(2_000);
-    assert_eq!(unpaid, [Fault::OutOfGas as u64, 1, 0, 0], "not yielded");
-    // The report's own price differs by nothing: what was written was paid by the budget.
-    assert!(short + price > full, "{short} {full}");
+    let bytes = 512 + u64::from(WRITTEN) * 4096;
+    let (report, paid) = run(price, bytes);
+    assert_eq!(report, [2, 0, 0]);
+    let (report, _) = run(price + 77, bytes + 1);
+    assert_eq!(report, [2, 0, 77]);
+    for (gas, quota) in [(price - 1, bytes), (price, bytes - 1)] {
+        let (report, unpaid) = run(gas, quota);
+        assert_eq!(report, [2, code(Status::Quota), gas]);
+        assert_eq!(paid - unpaid, price);
+    }
 }
 
 #[test]

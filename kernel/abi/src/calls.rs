@@ -80,7 +80,7 @@ host_calls! {
     26 Call call(slot, endpoint, arg0, arg1, arg2, arg3) -> "value, call status in φ8" ! [Empty, Busy, WrongKind, NoEndpoint, Quota, Depth, Denied, Invalid], built;
     27 Resume resume(slot) -> "as call" ! [Empty, Busy, WrongKind, Quota, Depth, Denied, Invalid], built;
     28 Abort abort(slot) -> "0" ! [Empty, WrongKind, Denied, Invalid], built;
-    29 Detach detach(slot) -> "0" ! [Empty, WrongKind, Denied, Invalid], built;
+    29 Detach detach(slot) -> "0" ! [Empty, WrongKind, Quota, Denied, Invalid], built;
     30 Attest attest(slot, key_ptr, blob_ptr, blob_len, scope_ptr, scope_len) -> "1 recorded, 0 absent" ! [Empty, WrongKind, Denied, Invalid], built;
     31 Result result(slot, ptr, len) -> "1 recorded, 0 absent" ! [Empty, WrongKind, Range, Denied, Invalid], built;
     32 Subtype subtype(ty, image, dst) -> "0" ! [Empty, Occupied, Pinned, Busy, WrongKind, Invalid], built;

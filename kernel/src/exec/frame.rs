@@ -36,6 +36,8 @@ pub(crate) struct Frame {
     pub memory: FrameMemory,
     pub gas: Meters,
     pub quota: Meters,
+    /// Whether it ever had the gas to begin, the price of its pages included.
+    pub is_funded: bool,
     /// Where a frame made of a suspended call goes on, until it does.
     pub goes_on_at: Option<u32>,
     /// Why a yielder waits; `None` for a frame that runs or calls.
@@ -133,11 +135,21 @@ impl Frame {
             memory,
             gas: Meters::default(),
             quota: Meters::default(),
+            is_funded: false,
             goes_on_at: None,
             waits_for: None,
             waiting: BTreeMap::new(),
             next_image: None,
         }))
+    }
+
+    /// Pages written and not settled; from now on they are. A frame that never had the gas to
+    /// begin has written none, eager ones neither.
+    pub fn settle_written(&mut self) -> u64 {
+        match self.is_funded {
+            true => self.memory.settle_written(&*self.machine),
+            false => 0,
+        }
     }
 
     /// The Instance's parts, for a frame that ends.

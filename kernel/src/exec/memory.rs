@@ -35,6 +35,8 @@ pub(crate) struct FrameMemory {
     /// Contents that mappings began with instead of their own.
     kept: BTreeMap<u8, Data>,
     eager_pages: u64,
+    /// Pages that can be written, eager ones included.
+    writable_pages: u64,
     /// Pages written, when they were last counted.
     counted: u64,
     /// How many of them are persistent.
@@ -117,6 +119,7 @@ impl FrameMemory {
             mapped,
             kept: kept.clone(),
             eager_pages: eager_pages(&loaded.image),
+            writable_pages: declared_bytes(loaded) / u64::from(PAGE_SIZE),
             ..FrameMemory::default()
         };
         Ok((regions, memory))
@@ -150,12 +153,23 @@ impl FrameMemory {
         )
     }
 
-    /// As [`Self::unsettled`]; from now on they are settled.
-    pub fn settle(&mut self, machine: &dyn Machine) -> (u64, u64) {
-        let unsettled = self.unsettled(machine);
-        self.settled_pages = self.counted + self.eager_pages;
+    /// Pages written and not settled; from now on they are.
+    pub fn settle_written(&mut self, machine: &dyn Machine) -> u64 {
+        let (pages, _) = self.unsettled(machine);
+        self.settled_pages += pages;
+        pages
+    }
+
+    /// Persistent pages, as last counted, whose lasting is not settled; from now on it is.
+    pub fn settle_persistent(&mut self) -> u64 {
+        let pages = self.persistent - self.settled_persistent;
         self.settled_persistent = self.persistent;
-        unsettled
+        pages
+    }
+
+    /// Pages that were written and not settled, or may be written yet.
+    pub fn unsettled_max(&self) -> u64 {
+        self.writable_pages - self.settled_pages
     }
 
     /// Pages of no slot that a suspended call keeps: those written since its frame was made.

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use jar_abi::Fault;
+use jar_abi::{Fault, Status};
 use jar_cap::image::Image;
-use jar_cap::{Cap, Instance, Key, NativeKind, NodeStore, Resource};
+use jar_cap::{Cap, Instance, Key, NativeKind, NodeStore, Path, Resource};
 
 use crate::exec::Stop;
 use crate::exec::frame::Frame;
@@ -119,6 +119,15 @@ pub(crate) struct Meters {
 }
 
 impl Meters {
+    /// Those of a list of rows.
+    #[cfg(test)]
+    pub fn of(rows: &[u64]) -> Meters {
+        Meters {
+            list: Some(rows.into()),
+            at: 0,
+        }
+    }
+
     /// The list of a frame that begins or goes on: the rows that caps in its Image's slots
     /// name, else its owner's list.
     pub fn resolve(
@@ -155,6 +164,13 @@ impl Meters {
         natives::row_cap(resource.cap_kind(), self.rows()[0])
     }
 
+    /// Whether one of the rows from the present one on holds as much as the whole budget: then
+    /// it is the budget that falls short of more, else the rows are.
+    fn reach_budget(&self, table: &Rows) -> bool {
+        let mut rest = self.rows()[self.at..].iter();
+        rest.any(|row| table.get(*row) >= table.budget())
+    }
+
     /// Moves on to the first row from the present one on that holds `amount`.
     fn advance(&mut self, table: &Rows, amount: u64) -> bool {
         let rest = &self.rows()[self.at..];
@@ -166,6 +182,24 @@ impl Meters {
             None => false,
         }
     }
+
+    /// As [`Self::advance`], or why there is no such row.
+    fn find(&mut self, table: &Rows, amount: u64, resource: Resource) -> Result<(), Stop> {
+        if table.budget() < amount && self.reach_budget(table) {
+            return Err(Stop::Exhausted(resource.fault()));
+        }
+        match self.advance(table, amount) {
+            true => Ok(()),
+            false => Err(Stop::Short(resource)),
+        }
+    }
+}
+
+/// The meters that pay for keeping a subtree; `None` for the running frame's own.
+#[derive(Debug, Default)]
+pub(super) struct Keeper {
+    pub gas: Option<Meters>,
+    quota: Option<Meters>,
 }
 
 impl Execution<'_, '_> {
@@ -178,11 +212,21 @@ impl Execution<'_, '_> {
         self.loaded_gas = left;
     }
 
-    /// Gives the running frame's machine what it may spend.
+    /// Gives the running frame's machine what it may spend: all but the price of the pages that
+    /// it can write, so that it never owes more than its row holds.
     pub fn load_gas(&mut self) {
-        let gas = self.gas.spendable(self.frame().gas.row());
+        let spendable = self.gas.spendable(self.frame().gas.row());
+        let free = spendable.checked_sub(self.page_reserve());
+        self.top().is_funded |= free.is_some();
+        let gas = free.unwrap_or(0);
         self.loaded_gas = gas;
         self.machine().set_gas(gas);
+    }
+
+    /// What the pages cost that the running frame has written and not paid for, or may write.
+    pub(super) fn page_reserve(&self) -> u64 {
+        let pages = self.frame().memory.unsettled_max();
+        pages.saturating_mul(self.env.params.price_page_write)
     }
 
     /// Charges the operation's gas, before its effect. When short nothing is charged.
@@ -205,19 +249,15 @@ impl Execution<'_, '_> {
         Ok(())
     }
 
-    /// Moves the running frame on to a row that holds `amount`.
+    /// Moves the running frame on to a row that holds `amount` besides the price of its pages.
     pub fn find_gas(&mut self, amount: u64) -> Result<(), Stop> {
         self.sync_gas();
-        if self.gas.budget() < amount {
-            return Err(Stop::Exhausted(Fault::OutOfGas));
-        }
+        let amount = amount.saturating_add(self.page_reserve());
         let Execution { frames, gas, .. } = self;
-        let found = frames
-            .last_mut()
-            .is_some_and(|frame| frame.gas.advance(gas, amount));
-        if !found {
-            return Err(Stop::Short(Resource::Gas));
-        }
+        let Some(frame) = frames.last_mut() else {
+            return Ok(());
+        };
+        frame.gas.find(gas, amount, Resource::Gas)?;
         self.load_gas();
         Ok(())
     }
@@ -238,45 +278,107 @@ impl Execution<'_, '_> {
 
     /// Charges quota, before the effect. When short nothing is charged.
     pub fn charge_quota(&mut self, bytes: u64) -> Result<(), Stop> {
-        if self.quota.budget() < bytes {
-            return Err(Stop::Exhausted(Fault::OutOfQuota));
-        }
         let Execution { frames, quota, .. } = self;
         let Some(frame) = frames.last_mut() else {
             return Ok(());
         };
-        if !frame.quota.advance(quota, bytes) {
-            return Err(Stop::Short(Resource::Quota));
-        }
+        frame.quota.find(quota, bytes, Resource::Quota)?;
         quota.spend(frame.quota.row(), bytes);
         Ok(())
     }
 
-    /// Charges the running frame for what is done already, whatever it can pay: what its row
-    /// lacks counts against the budget alone, for it cost the time.
-    pub fn charge_owed(&mut self, price: u64) -> Result<(), Stop> {
-        self.sync_gas();
-        let has_budget = self.gas.budget() >= price;
-        let found = has_budget && self.find_gas(price).is_ok();
-        let row = self.frame().gas.row();
-        self.gas.spend(row, price);
-        self.load_gas();
-        match (has_budget, found) {
-            (false, _) => Err(Stop::Exhausted(Fault::OutOfGas)),
-            (true, false) => Err(Stop::Fault(Fault::OutOfGas)),
-            (true, true) => Ok(()),
+    /// Pays for the pages that the running frame has written, which its row was kept for, and
+    /// for the lasting of persistent ones, without which it faults.
+    pub fn settle(&mut self) -> Result<(), Stop> {
+        self.settle_written();
+        let persistent = self.top().memory.settle_persistent();
+        let price = persistent.saturating_mul(self.env.params.price_page_persist);
+        if price > 0 {
+            self.pay_or_fault(price)?;
+        }
+        let owed = self.frame().memory.quota_owed();
+        if owed > 0 {
+            self.charge_quota(owed * u64::from(jar_pvm::PAGE_SIZE))?;
+            self.top().memory.quota_paid();
+        }
+        Ok(())
+    }
+
+    /// Pays for the pages that the running frame has written, from what its row was kept for.
+    pub fn settle_written(&mut self) {
+        let price = self.env.params.price_page_write;
+        let owed = self.top().settle_written() * price;
+        if owed > 0 {
+            self.sync_gas();
+            let row = self.frame().gas.row();
+            self.gas.spend(row, owed);
+            self.load_gas();
         }
     }
 
-    /// As [`Self::charge_owed`], for a frame that ends without running again.
-    pub fn charge_ended(&mut self, frame: &mut Frame, price: u64) -> Result<(), Stop> {
-        let has_budget = self.gas.budget() >= price;
-        frame.gas.advance(&self.gas, price);
-        self.gas.spend(frame.gas.row(), price);
-        match has_budget {
-            true => Ok(()),
-            false => Err(Stop::Exhausted(Fault::OutOfGas)),
+    /// Charges what must be paid here and now: who can't, faults, and nothing is left of it.
+    fn pay_or_fault(&mut self, price: u64) -> Result<(), Stop> {
+        match self.find_gas(price) {
+            Ok(()) => {
+                let machine = self.machine();
+                machine.set_gas(machine.gas() - price);
+                Ok(())
+            }
+            Err(Stop::Short(_)) => Err(Stop::Fault(Fault::OutOfGas)),
+            Err(stop) => Err(stop),
         }
+    }
+
+    /// Pays for the pages that a frame has written which ends without running again.
+    pub fn charge_ended(&mut self, frame: &mut Frame) {
+        let owed = frame.settle_written() * self.env.params.price_page_write;
+        self.gas.spend(frame.gas.row(), owed);
+    }
+
+    /// Who pays for keeping the subtree that waits at a path: the rows of its first frame, so that
+    /// no catcher is ruined by what it keeps.
+    pub fn keeper(&self, path: &Path) -> Keeper {
+        let frame = self.frame();
+        let first = frame.waiting.get(path).and_then(|subtree| subtree.first());
+        let other = |of: fn(&Frame) -> &Meters| {
+            let meters = of(first?);
+            (meters.list != of(frame).list).then(|| meters.clone())
+        };
+        Keeper {
+            gas: other(|frame| &frame.gas),
+            quota: other(|frame| &frame.quota),
+        }
+    }
+
+    /// Charges others, and the running frame's quota if that pays: all or nothing. `Quota` where
+    /// others lack it.
+    pub fn charge_kept(&mut self, keeper: Keeper, gas: u64, quota: u64) -> Result<(), Stop> {
+        let Keeper {
+            gas: mut payer,
+            quota: quota_payer,
+        } = keeper;
+        self.sync_gas();
+        if let Some(payer) = &mut payer {
+            let found = payer.find(&self.gas, gas, Resource::Gas);
+            found.map_err(refused_to_keep)?;
+            // What the running frame's pages cost stays in the budget, too.
+            if self.gas.budget() < gas.saturating_add(self.page_reserve()) {
+                return Err(Stop::Exhausted(Fault::OutOfGas));
+            }
+        }
+        match quota_payer {
+            None => self.charge_quota(quota)?,
+            Some(mut payer) => {
+                let found = payer.find(&self.quota, quota, Resource::Quota);
+                found.map_err(refused_to_keep)?;
+                self.quota.spend(payer.row(), quota);
+            }
+        }
+        if let Some(payer) = payer {
+            self.gas.spend(payer.row(), gas);
+            self.load_gas();
+        }
+        Ok(())
     }
 
     /// Resolves the meters of the frame at `index`: at its entry and when it is resumed.
@@ -289,5 +391,13 @@ impl Execution<'_, '_> {
         let frame = &mut self.frames[index];
         (frame.gas, frame.quota) = (gas, quota);
         Ok(())
+    }
+}
+
+/// What a catcher is told where others lack what they are to pay.
+fn refused_to_keep(stop: Stop) -> Stop {
+    match stop {
+        Stop::Short(_) => Status::Quota.into(),
+        other => other,
     }
 }

@@ -375,26 +375,6 @@ impl<'a, 't> Execution<'a, 't> {
         self.env.params.slot_quota(path)
     }
 
-    /// Pays for the pages written since the last settlement.
-    pub fn settle(&mut self) -> Result<(), Stop> {
-        let price = self.unsettled_price();
-        if price > 0 {
-            self.charge_owed(price)?;
-        }
-        let owed = self.frame().memory.quota_owed();
-        if owed > 0 {
-            self.charge_quota(owed * u64::from(jar_pvm::PAGE_SIZE))?;
-            self.top().memory.quota_paid();
-        }
-        Ok(())
-    }
-
-    /// Gas owed by the running frame for the pages it has written since the last settlement.
-    fn unsettled_price(&mut self) -> u64 {
-        let env = self.env;
-        unsettled_price(env, self.top())
-    }
-
     /// Ends the running frame by a halt.
     fn halt(&mut self, value: u64) -> Result<Option<Root>, Stop> {
         self.settle()?;
@@ -404,7 +384,7 @@ impl<'a, 't> Execution<'a, 't> {
         if quota > 0 {
             self.charge_quota(quota)?;
         }
-        self.discard_waiting()?;
+        self.discard_waiting();
         let mut frame = self.pop();
         let Some(origin) = frame.origin.take() else {
             return Ok(Some(Root::Halted(value, frame)));
@@ -425,11 +405,7 @@ impl<'a, 't> Execution<'a, 't> {
 
     /// Ends the running frame by a fault: what it and its callees did is undone.
     pub(super) fn fault(&mut self, fault: Fault) -> Result<Option<Root>, KernelError> {
-        match self.end_by_fault() {
-            Ok(()) => {}
-            Err(Stop::Exhausted(gone)) => return Ok(Some(Root::Faulted(gone))),
-            Err(stop) => return Err(node_error(stop)),
-        }
+        self.end_by_fault();
         if self.frames.is_empty() {
             return Ok(Some(Root::Faulted(fault)));
         }
@@ -438,23 +414,21 @@ impl<'a, 't> Execution<'a, 't> {
         Ok(None)
     }
 
-    fn end_by_fault(&mut self) -> Result<(), Stop> {
+    fn end_by_fault(&mut self) {
         self.sync_gas();
         // What waits for the frame faults with it.
         let mut ended: Subtree = self.frames.pop().into_iter().collect();
         if self.frames.is_empty() {
             self.ended = ended.first_mut().map(|root| root.take_program());
         }
-        self.discard(ended)
+        self.discard(ended);
     }
 
     /// Ends the whole call: its budget is gone, and no frame may go on. The pages that the
-    /// running frame wrote are paid for as far as the gas reaches.
+    /// running frame wrote are paid for.
     fn exhaust(&mut self, fault: Fault) -> Root {
-        let price = self.unsettled_price();
+        self.settle_written();
         self.sync_gas();
-        let row = self.frame().gas.row();
-        self.gas.spend(row, price);
         Root::Faulted(fault)
     }
 
@@ -521,13 +495,6 @@ impl<'a, 't> Execution<'a, 't> {
         }
         Frame::enter(&self.env.store, program, entry)
     }
-}
-
-/// Gas owed for the pages that a frame has written since its last settlement, which this is.
-pub(super) fn unsettled_price(env: &Env, frame: &mut Frame) -> u64 {
-    let (pages, persistent) = frame.memory.settle(&*frame.machine);
-    let params = &env.params;
-    pages * params.price_page_write + persistent * params.price_page_persist
 }
 
 /// Whether CALL reaches an endpoint.

@@ -9,7 +9,7 @@ use crate::error::KernelError;
 use crate::exec::Stop;
 use crate::exec::frame::{Frame, Subtree, WaitsFor};
 use crate::exec::meters::Metered;
-use crate::exec::run::{Execution, Flow, RESULT, Root, node_error, unsettled_price};
+use crate::exec::run::{Execution, Flow, RESULT, Root, node_error};
 use crate::natives;
 
 /// Whether a frame that is short of something at `pc` has paid for the block there.
@@ -94,6 +94,7 @@ impl Execution<'_, '_> {
         resource: Resource,
     ) -> Result<Option<Root>, KernelError> {
         self.refund_charge();
+        self.settle_written();
         let marker = native_type(resource.marker());
         let Some(catcher) = self.find_catcher(&marker).map_err(node_error)? else {
             return self.fault(resource.fault());
@@ -154,25 +155,22 @@ impl Execution<'_, '_> {
     }
 
     /// Aborts what still waits for the running frame.
-    pub(super) fn discard_waiting(&mut self) -> Result<(), Stop> {
+    pub(super) fn discard_waiting(&mut self) {
         while let Some((_, subtree)) = self.top().waiting.pop_first() {
-            self.discard(subtree)?;
+            self.discard(subtree);
         }
-        Ok(())
     }
 
     /// Ends suspended frames, and all that wait for them, by a fault: their effects are undone,
     /// the pages they wrote paid for.
-    pub(super) fn discard(&mut self, subtree: Subtree) -> Result<(), Stop> {
+    pub(super) fn discard(&mut self, subtree: Subtree) {
         let mut frames = subtree;
         while let Some(mut frame) = frames.pop() {
             frames.extend(std::mem::take(&mut frame.waiting).into_values().flatten());
             self.live_bytes -= frame.writable_bytes;
             self.effects.undo(std::mem::take(&mut frame.effects));
-            let price = unsettled_price(self.env, &mut frame);
-            self.charge_ended(&mut frame, price)?;
+            self.charge_ended(&mut frame);
         }
-        Ok(())
     }
 
     /// Frames of the subtree that waits at a slot, those that wait for them included.

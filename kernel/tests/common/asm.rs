@@ -127,6 +127,30 @@ impl Asm {
         self.op(instruction(Opcode::Jump))
     }
 
+    /// Runs `body` again and again.
+    pub fn forever(&mut self, body: impl FnOnce(&mut Asm)) -> &mut Asm {
+        self.op(instruction(Opcode::Fallthrough));
+        let start = self.code.len();
+        body(self);
+        let back = (start as i64 - self.code.len() as i64) as u64;
+        self.op(Instruction {
+            x: back,
+            ..instruction(Opcode::Jump)
+        })
+    }
+
+    /// Writes to page after page from `start` on, until there is none. Spoils φ0 and φ1.
+    pub fn write_pages(&mut self, start: u32) -> &mut Asm {
+        self.set(0, start.into()).set(1, 4096).forever(|asm| {
+            asm.op(Instruction {
+                ra: 1,
+                rb: 0,
+                ..instruction(Opcode::StoreIndU64)
+            })
+            .add(0, 0, 1);
+        })
+    }
+
     /// Runs `body` if a register holds a value.
     pub fn if_eq(&mut self, register: u8, value: u64, body: impl FnOnce(&mut Asm)) -> &mut Asm {
         let mut inner = Asm::new();

@@ -65,8 +65,11 @@ pub const GAS_PER_COIN: u64 = 10_000;
 pub const BYTES_PER_COIN: u64 = 32;
 /// Coins that a top-up takes from the credit at the most; what is left comes back.
 pub const TOP_UP_COINS: u64 = 500;
+/// Coins that a pause of a contract costs besides what the chain spends to answer it: for going
+/// on.
+pub const RESUME_COINS: u64 = 15;
 /// Gas of an event that no contract gets: what the chain needs to charge for a call.
-pub const GAS_KEPT: u64 = 2_000_000;
+pub const GAS_KEPT: u64 = 4_000_000;
 /// Bytes of state that a contract may pay for in a call.
 pub const CALL_BYTES_MAX: u64 = 2 << 20;
 /// Longest result of a contract that a [`Reply`] carries, in bytes.

@@ -6,12 +6,12 @@ use alloc::vec::Vec;
 
 use jar_contracts_api::{
     BYTES_PER_COIN, CALL_BYTES_MAX, CONTRACTS_SLOT, COUNT_SLOT, ContractId, Ended, Error, GAS_KEPT,
-    GAS_PER_COIN, Meter, PublicKey, REPLY_TOPIC, REQUEST_SLOT, RESULT_BYTES_MAX, Reply, Request,
-    SHELL_SLOT, TOP_UP_COINS, WALLETS_SLOT, contract_id_preimage, contract_slots,
+    GAS_PER_COIN, Meter, PublicKey, REPLY_TOPIC, REQUEST_SLOT, RESULT_BYTES_MAX, RESUME_COINS,
+    Reply, Request, SHELL_SLOT, TOP_UP_COINS, WALLETS_SLOT, contract_id_preimage, contract_slots,
 };
 use jar_guest::{
-    CNode, Called, Catcher, Data, HashAlgorithm, Kind, Path, Rows, Slot, Status, Value, gas_left,
-    hash, slots,
+    CNode, Called, Catcher, Data, HashAlgorithm, Kind, Path, Rows, Slot, Status, Value,
+    codec::DecodeAll, gas_left, hash, slots,
 };
 
 use crate::contracts::{METERS, give};
@@ -177,37 +177,98 @@ fn drive(slot: &Slot, meter: &mut Meter, mut called: Called) -> Ended {
             Called::Refused(status) => break Ended::Refused(status as i64),
             Called::Paused => {}
         }
-        // A call that spent the whole of the event's budget would take the nonce and the cost
-        // with it, so contracts get a part of it.
-        let answered = if Rows::Gas.is_dry() {
-            let most = gas_left().saturating_sub(GAS_KEPT);
-            top_up(Rows::Gas, meter, most)
-        } else if Rows::Quota.is_dry() {
-            top_up(Rows::Quota, meter, bytes_left).inspect(|bytes| bytes_left -= bytes)
-        } else {
-            match Data::at(SCRATCH).decode::<Request>() {
-                Ok(Some(Request::Pay { to, amount })) => answer_pay(meter, &to, amount),
-                _ => break wait(slot),
+        match answer(slot, meter, &mut bytes_left) {
+            Ok(Answer::Kept) => break Ended::Waits,
+            Ok(_) => called = slot.resume(),
+            Err(ended) => {
+                let _ = slot.abort();
+                break ended;
             }
-        };
-        if let Err(ended) = answered {
-            let _ = slot.abort();
-            break ended;
         }
-        called = slot.resume();
     };
     give_back(Rows::Gas, meter);
     give_back(Rows::Quota, meter);
     ended
 }
 
-/// Keeps a contract for a later order. One that can't be kept ends.
-fn wait(slot: &Slot) -> Ended {
-    match slot.detach() {
-        Ok(()) => Ended::Waits,
-        Err(status) => {
-            let _ = slot.abort();
-            Ended::Refused(status as i64)
+/// What came of a pause.
+#[derive(PartialEq)]
+enum Answer {
+    /// A row has more.
+    Supplied,
+    /// A request is done.
+    Done,
+    /// The contract waits for a later order.
+    Kept,
+}
+
+/// Answers one pause of a contract, which pays for what the chain does for it, too.
+fn answer(slot: &Slot, meter: &mut Meter, bytes_left: &mut u64) -> Result<Answer, Ended> {
+    let before = gas_left();
+    let answered = if Rows::Gas.is_dry() {
+        top_up_gas(meter).map(|()| Answer::Supplied)
+    } else if Rows::Quota.is_dry() {
+        top_up_quota(meter, bytes_left).map(|()| Answer::Supplied)
+    } else {
+        match request() {
+            Some(Request::Pay { to, amount }) => {
+                answer_pay(meter, &to, amount).map(|()| Answer::Done)
+            }
+            _ => keep(slot, meter, bytes_left).map(|()| Answer::Kept),
+        }
+    };
+    let coins = before.saturating_sub(gas_left()).div_ceil(GAS_PER_COIN) + RESUME_COINS;
+    let rest = meter.credit.checked_sub(coins);
+    meter.credit = rest.unwrap_or(0);
+    let answer = answered?;
+    if rest.is_none() && answer == Answer::Done {
+        return Err(Ended::OutOfCredit);
+    }
+    if answer != Answer::Kept {
+        hold_gas(meter)?;
+    }
+    Ok(answer)
+}
+
+/// Lets a row reach no further than what contracts may spend, of which the chain has spent.
+fn hold_gas(meter: &mut Meter) -> Result<(), Ended> {
+    let left = empty_row(Rows::Gas, meter)?;
+    let most = contracts_gas();
+    let rest = left.min(*most.as_ref().unwrap_or(&0));
+    meter.credit = meter.credit.saturating_add((left - rest) / GAS_PER_COIN);
+    fill_row(Rows::Gas, meter, rest)?;
+    most.map(drop)
+}
+
+/// Gas that contracts may still spend in this event. A call that spent the whole of its budget
+/// would take the nonce and the cost with it.
+fn contracts_gas() -> Result<u64, Ended> {
+    match gas_left().checked_sub(GAS_KEPT) {
+        None | Some(0) => Err(Ended::OutOfBudget),
+        Some(gas) => Ok(gas),
+    }
+}
+
+/// What a contract asks for; `None` if that is no [`Request`]. Longer ones are not read.
+fn request() -> Option<Request> {
+    let mut bytes = [0; 64];
+    let read = Data::at(SCRATCH).read(0, &mut bytes).ok()?;
+    Request::decode_all(&mut bytes.get(..read)?).ok()
+}
+
+/// Keeps a contract for a later order. Its rows pay for that.
+fn keep(slot: &Slot, meter: &mut Meter, bytes_left: &mut u64) -> Result<(), Ended> {
+    loop {
+        match slot.detach() {
+            Ok(()) => return Ok(()),
+            Err(Status::Quota) => {
+                let gas = top_up_gas(meter);
+                if top_up_quota(meter, bytes_left).is_err() {
+                    gas?;
+                }
+                hold_gas(meter)?;
+            }
+            Err(status) => return Err(Ended::Refused(status as i64)),
         }
     }
 }
@@ -220,23 +281,43 @@ fn per_coin(rows: Rows) -> u64 {
     }
 }
 
-/// Fills a row from the credit with at most this much. Answers with how much.
-fn top_up(rows: Rows, meter: &mut Meter, most: u64) -> Result<u64, Ended> {
-    let coins = TOP_UP_COINS.min(most / per_coin(rows));
-    if coins == 0 {
-        return Err(Ended::OutOfBudget);
-    }
-    let coins = coins.min(meter.credit);
-    if coins == 0 {
-        return Err(Ended::OutOfCredit);
-    }
-    let refused = |status: Status| Ended::Refused(status as i64);
-    let left = rows.set(meter.row, 0).map_err(refused)?;
-    let amount = coins * per_coin(rows);
+/// Takes all that a row holds.
+fn empty_row(rows: Rows, meter: &Meter) -> Result<u64, Ended> {
+    rows.set(meter.row, 0)
+        .map_err(|status| Ended::Refused(status as i64))
+}
+
+fn fill_row(rows: Rows, meter: &Meter, amount: u64) -> Result<(), Ended> {
+    let set = rows.set(meter.row, amount);
+    set.map_err(|status| Ended::Refused(status as i64))
+        .map(drop)
+}
+
+fn top_up_gas(meter: &mut Meter) -> Result<(), Ended> {
+    let most = contracts_gas()?;
+    top_up(Rows::Gas, meter, |left| most.saturating_sub(left)).map(drop)
+}
+
+fn top_up_quota(meter: &mut Meter, bytes_left: &mut u64) -> Result<(), Ended> {
+    contracts_gas()?;
+    let most = *bytes_left;
+    *bytes_left -= top_up(Rows::Quota, meter, |_| most)?;
+    Ok(())
+}
+
+/// Adds to a row from the credit, at most what there is room for. Answers with how much.
+fn top_up(rows: Rows, meter: &mut Meter, room: impl FnOnce(u64) -> u64) -> Result<u64, Ended> {
+    let left = empty_row(rows, meter)?;
+    let most = TOP_UP_COINS.min(room(left) / per_coin(rows));
+    let coins = most.min(meter.credit);
     meter.credit -= coins;
-    rows.set(meter.row, left.saturating_add(amount))
-        .map_err(refused)?;
-    Ok(amount)
+    let amount = coins * per_coin(rows);
+    fill_row(rows, meter, left.saturating_add(amount))?;
+    match (most, coins) {
+        (0, _) => Err(Ended::OutOfBudget),
+        (_, 0) => Err(Ended::OutOfCredit),
+        _ => Ok(amount),
+    }
 }
 
 /// Takes what a row still holds back to the credit, whole coins only.
@@ -247,7 +328,7 @@ fn give_back(rows: Rows, meter: &mut Meter) {
 }
 
 /// Pays from a contract's credit and leaves the answer in slot 0.
-fn answer_pay(meter: &mut Meter, to: &PublicKey, amount: u64) -> Result<u64, Ended> {
+fn answer_pay(meter: &mut Meter, to: &PublicKey, amount: u64) -> Result<(), Ended> {
     let paid = match meter.credit.checked_sub(amount) {
         Some(rest) if give(to, amount).is_ok() => {
             meter.credit = rest;
@@ -256,8 +337,7 @@ fn answer_pay(meter: &mut Meter, to: &PublicKey, amount: u64) -> Result<u64, End
         _ => false,
     };
     let answered = Data::at(SCRATCH).encode(&paid);
-    answered.map_err(|status| Ended::Refused(status as i64))?;
-    Ok(0)
+    answered.map_err(|status| Ended::Refused(status as i64))
 }
 
 /// Keeps what the contract left for the account, and emits the reply.

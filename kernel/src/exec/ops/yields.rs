@@ -5,6 +5,7 @@ use jar_cap::{Cap, Path};
 
 use crate::exec::Stop;
 use crate::exec::frame::{Subtree, WaitsFor};
+use crate::exec::meters::Keeper;
 use crate::exec::pause::{PausePrice, PausedChain};
 use crate::exec::run::{Execution, Flow};
 
@@ -75,11 +76,12 @@ impl Execution<'_, '_> {
 
     pub(super) fn detach(&mut self, args: [u64; 6]) -> Result<Flow, Stop> {
         let path = self.path(args[0]);
-        let pause = match &path {
-            Ok(path) => self.pause_price(path),
-            Err(_) => PausePrice::default(),
+        let (pause, keeper) = match &path {
+            Ok(path) => (self.pause_price(path), self.keeper(path)),
+            Err(_) => (PausePrice::default(), Keeper::default()),
         };
-        self.charge(self.walk_price(&[&path]) + pause.gas)?;
+        let own = if keeper.gas.is_none() { pause.gas } else { 0 };
+        self.charge(self.walk_price(&[&path]) + own)?;
         let path = path?;
         if !self.frame().waiting.contains_key(&path) {
             return Err(self.not_waiting(&path));
@@ -87,7 +89,7 @@ impl Execution<'_, '_> {
         if pause.has_copy {
             return Err(Status::Denied.into());
         }
-        self.charge_quota(pause.quota)?;
+        self.charge_kept(keeper, pause.gas, pause.quota)?;
         let Some(subtree) = self.top().waiting.remove(&path) else {
             return Err(self.not_waiting(&path));
         };
@@ -107,7 +109,7 @@ impl Execution<'_, '_> {
             return Err(self.not_waiting(&path));
         };
         self.sync_gas();
-        self.discard(subtree)?;
+        self.discard(subtree);
         self.load_gas();
         Ok(Flow::Value(0))
     }

@@ -17,7 +17,7 @@ use crate::block::{Attestation, Body, Event, Scope};
 use crate::dispatch::Pipeline;
 use crate::exec::effects::{Effects, EmittedItem};
 use crate::exec::frame::{Entry, Frame, WaitsFor};
-use crate::exec::meters::Rows;
+use crate::exec::meters::{Meters, Rows};
 use crate::exec::run::{Execution, Flow};
 use crate::exec::{BlockInfo, Cursor, Env, Grant, Obligation, Producer, Stop, Traces};
 use crate::hardware::SignRequest;
@@ -120,7 +120,12 @@ pub struct Scene {
     pub scratch: Option<u64>,
     /// Whether what waits was called as a View.
     pub waits_as_view: bool,
+    /// The row that what waits spends from, and what it holds of gas and quota.
+    pub waits_with_row: Option<(u64, u64)>,
 }
+
+/// The row of [`Scene::waits_with_row`].
+const WAITING_ROW: u64 = 9;
 
 impl Default for Scene {
     fn default() -> Scene {
@@ -139,6 +144,7 @@ impl Default for Scene {
             depth: 0,
             scratch: None,
             waits_as_view: false,
+            waits_with_row: None,
         }
     }
 }
@@ -465,13 +471,17 @@ fn frame(
 }
 
 /// Has an Instance wait for the running frame, as one that was called and has yielded does.
-fn wait_at(execution: &mut Execution<'_, '_>, path: Path, is_copy: bool) {
+fn wait_at(execution: &mut Execution<'_, '_>, path: Path, scene: &Scene) {
     let store = execution.store();
     let Ok(Cap::Instance(callee)) = execution.top().get_some(store, &path) else {
         panic!("the scene has an Instance there");
     };
     let mut frame = frame(execution, &callee, false, Some(path.clone()));
-    frame.is_copy = is_copy;
+    frame.is_copy = scene.waits_as_view;
+    if scene.waits_with_row.is_some() {
+        let meters = Meters::of(&[WAITING_ROW]);
+        (frame.gas, frame.quota) = (meters.clone(), meters);
+    }
     frame.waits_for = Some(WaitsFor::Answer([3; 32]));
     execution.live_bytes += frame.writable_bytes;
     execution.top().waiting.insert(path, vec![frame]);
@@ -526,7 +536,7 @@ pub fn run(scene: &Scene, number: u64, args: &[u64]) -> Ran {
     }
     for path in [vec![WAITING as u8], vec![HOLDER as u8, 1]] {
         let path = Path::new(keys(&path)).expect("one or two keys");
-        wait_at(&mut execution, path, scene.waits_as_view);
+        wait_at(&mut execution, path, scene);
     }
     if let Some(slot) = scene.scratch {
         let cap = execution
@@ -562,7 +572,12 @@ fn run_in(
     execution.effects.dispatched = scene.dispatched;
     // What the case wrote is paid for already.
     execution.settle().expect("paid");
-    execution.gas = Rows::new(scene.gas);
+    let reserve = execution.page_reserve();
+    execution.gas = Rows::new(scene.gas + reserve);
+    if let Some((gas, quota)) = scene.waits_with_row {
+        execution.gas.set(WAITING_ROW, gas);
+        execution.quota.set(WAITING_ROW, quota);
+    }
     execution.load_gas();
     let before = world(execution, logged);
     let former = table_of(execution);
@@ -578,7 +593,7 @@ fn run_in(
         Err(Stop::Node(error)) => panic!("the node's trouble: {error}"),
     };
     execution.sync_gas();
-    let gas_used = scene.gas - execution.gas.budget();
+    let gas_used = scene.gas + reserve - execution.gas.budget();
     let after = world(execution, logged);
     let obligations = match &execution.traces {
         Traces::Produce(producer) => producer.obligations.clone(),
