@@ -365,7 +365,8 @@ impl<H: Hardware> Kernel<H> {
         };
         store.commit(&commit)?;
         self.committed(&commit, state, finalized, reverted);
-        self.renew_pipeline(&commit, left_behind)?;
+        let signatures = std::mem::take(&mut walked.signatures);
+        self.renew_pipeline(&commit, signatures, left_behind)?;
         Ok(Advanced {
             hash,
             block: commit.block,

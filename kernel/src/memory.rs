@@ -109,6 +109,26 @@ pub struct MemoryChainStore {
     inner: RwLock<Inner>,
 }
 
+/// Where events are, by id. Few are ever asked for: new ones wait until one is.
+#[derive(Clone, Debug, Default)]
+struct Events {
+    /// Only asked for an id, never listed.
+    by_id: HashMap<Hash, Vec<EventLocation>>,
+    new: Vec<(Hash, EventLocation)>,
+}
+
+impl Events {
+    fn get(&mut self, id: &Hash) -> Vec<EventLocation> {
+        for (id, location) in self.new.drain(..) {
+            self.by_id.entry(id).or_default().push(location);
+        }
+        let mut locations = self.by_id.get(id).cloned().unwrap_or_default();
+        locations.sort_unstable();
+        locations.dedup();
+        locations
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 struct Inner {
     headers: BTreeMap<Hash, StoredHeader>,
@@ -116,8 +136,7 @@ struct Inner {
     outcomes: BTreeMap<Hash, Vec<Outcome>>,
     canonical: BTreeMap<u64, Hash>,
     nodes: BTreeMap<RecordId, Vec<u8>>,
-    /// Only asked for an id, never listed.
-    events: HashMap<Hash, Vec<EventLocation>>,
+    events: Events,
     watermarks: BTreeMap<PublicKey, Watermark>,
     genesis: Option<Hash>,
     head: Option<Hash>,
@@ -209,9 +228,8 @@ impl Store for MemoryChainStore {
     }
 
     fn event(&self, id: &Hash, limit: usize) -> Result<Vec<EventLocation>, StoreError> {
-        let mut locations = self.read().events.get(id).cloned().unwrap_or_default();
-        locations.sort_unstable();
-        locations.dedup();
+        let mut inner = self.inner.write().unwrap_or_else(PoisonError::into_inner);
+        let mut locations = inner.events.get(id);
         locations.truncate(limit);
         Ok(locations)
     }
@@ -254,11 +272,9 @@ impl Inner {
         self.blocks.insert(block, commit.block.clone());
         self.outcomes.insert(block, commit.outcomes.clone());
         self.nodes.extend(commit.nodes.iter().cloned());
-        self.events.reserve(commit.events.len());
-        for &(id, index) in &commit.events {
-            let locations = self.events.entry(id).or_default();
-            locations.push(EventLocation { block, index });
-        }
+        let events = commit.events.iter();
+        let located = events.map(|&(id, index)| (id, EventLocation { block, index }));
+        self.events.new.extend(located);
         for (height, hash) in &commit.canonical {
             match hash {
                 Some(hash) => self.canonical.insert(*height, *hash),

@@ -1,11 +1,11 @@
 //! Programs ready to run: Images with their prepared code, cached by Image id.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use jar_cap::image::{Endpoint, Image, Limits, Pinned};
 use jar_cap::{Cap, Data, Hash, ImageRef, Key, MemoryStore, NodeStore, StoreError};
-use jar_pvm::{Code, Engine, GasModel, PageError, PageSource};
+use jar_pvm::{Code, Engine, GasModel, MemoryMap, PageError, PageSource};
 
 use crate::error::KernelError;
 use crate::exec::Table;
@@ -29,6 +29,8 @@ pub struct Loaded {
     /// The pages of its pinned Data. They are the same for all its machines, which lets an
     /// engine keep what it has read.
     pub(crate) sources: BTreeMap<Key, Arc<dyn PageSource>>,
+    /// The layout of its memory, if that depends on no Instance's slots; from the first call on.
+    pub(crate) fixed_memory: OnceLock<MemoryMap>,
 }
 
 /// Pages of a Data that is in memory as a whole.
@@ -63,6 +65,7 @@ impl Loaded {
         }
         Ok(Loaded {
             pinned_short,
+            fixed_memory: OnceLock::new(),
             code: engine.prepare(Arc::new(program), GasModel::Pipeline),
             handle: handle.clone(),
             image,

@@ -60,7 +60,7 @@ pub fn verify_batch(checks: &[SignatureCheck]) -> bool {
     let share = checks.len().div_ceil(rayon::current_num_threads());
     checks
         .par_chunks(share.max(BATCH_LEN_MIN))
-        .all(|share| verify_chunk(share.iter().copied()))
+        .all(|share| verify_chunk(&mut share.iter().copied()))
 }
 
 /// Does some work, on this thread, while the other cores verify signatures of a chain's block;
@@ -82,7 +82,7 @@ pub(crate) fn verify_beside<T>(
                 .iter()
                 .map(|attestation| SignatureCheck::of(genesis, attestation))
                 .collect();
-            if !verify_chunk(checks.iter()) {
+            if !verify_chunk(&mut checks.iter()) {
                 // None of the others takes another one.
                 shares.end();
                 return false;
@@ -148,7 +148,7 @@ impl Shares {
     }
 }
 
-fn verify_chunk<'c>(checks: impl Iterator<Item = &'c SignatureCheck>) -> bool {
+fn verify_chunk(checks: &mut dyn Iterator<Item = &SignatureCheck>) -> bool {
     let mut batch = batch::Verifier::new();
     let mut transcript = Blake2b::<U32>::new();
     for check in checks {

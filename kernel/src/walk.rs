@@ -6,7 +6,7 @@ use jar_cap::image::{Image, Role};
 use jar_cap::{Cap, Data, Hash, ImageRef, Instance};
 use parity_scale_codec::Encode;
 
-use crate::block::{Body, Ending, Event, Outcome, Scope};
+use crate::block::{Body, Ending, Event, Outcome, Scope, Signature};
 use crate::chain::{Chain, State};
 use crate::dispatch::{Drained, Item, Pipeline};
 use crate::error::KernelError;
@@ -153,6 +153,8 @@ pub(crate) struct Walked {
     pub outcomes: Vec<Outcome>,
     /// Ids of events with the index of their outcome.
     pub events: Vec<(Hash, u32)>,
+    /// Of the attestations of its events.
+    pub signatures: Vec<Signature>,
     /// Attestations that each event of a received body consumed, their signatures not yet
     /// checked.
     consumed: Vec<usize>,
@@ -256,6 +258,7 @@ impl<'a> Walk<'a> {
                 body: Body::default(),
                 outcomes: Vec::new(),
                 events: Vec::new(),
+                signatures: Vec::new(),
                 consumed: Vec::new(),
                 score: None,
                 finalize: Vec::new(),
@@ -400,7 +403,7 @@ impl<'a> Walk<'a> {
             return Ok(self.leave_out(item, reason));
         }
         self.bytes_left -= event.encoded_size() as u64;
-        self.record(finished, Some(item.id));
+        self.record(finished, Some((item.id, event)));
         Ok(true)
     }
 
@@ -450,7 +453,7 @@ impl<'a> Walk<'a> {
             return Err(InvalidBlock::UnusedTraces(endpoint).into());
         }
         self.walked.consumed.push(used.attestations);
-        self.record(finished, Some(id));
+        self.record(finished, Some((id, event)));
         Ok(())
     }
 
@@ -524,7 +527,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Takes a call's effects into the block.
-    fn record(&mut self, finished: Finished<'_>, event: Option<Hash>) {
+    fn record(&mut self, finished: Finished<'_>, event: Option<(Hash, &Event)>) {
         let Finished {
             ending,
             instance,
@@ -539,8 +542,12 @@ impl<'a> Walk<'a> {
             finalize,
             ..
         } = effects;
-        if let Some(id) = event {
+        if let Some((id, event)) = event {
             self.gas_left -= gas_used;
+            let attestations = event.attestations.iter();
+            self.walked
+                .signatures
+                .extend(attestations.map(|attestation| attestation.signature));
             self.walked
                 .events
                 .push((id, self.walked.outcomes.len() as u32));
@@ -621,7 +628,7 @@ pub(crate) fn rejudge(
             .clone()
             .all(|a| SignatureCheck::of(&genesis, a).verify())
         {
-            walk.record(finished, Some(event.id(endpoint)));
+            walk.record(finished, Some((event.id(endpoint), &event)));
             kept.push((endpoint, event));
         }
     }

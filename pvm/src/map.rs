@@ -68,10 +68,10 @@ impl Region {
     }
 }
 
-/// Regions that passed the checks of [`MemoryMap::new`].
+/// Regions that passed the checks of [`MemoryMap::new`]; a cheap handle.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryMap {
-    regions: Vec<Region>,
+    regions: Arc<[Region]>,
 }
 
 impl MemoryMap {
@@ -101,7 +101,9 @@ impl MemoryMap {
             }
             end_before = region.end_page();
         }
-        Ok(MemoryMap { regions })
+        Ok(MemoryMap {
+            regions: regions.into(),
+        })
     }
 
     /// The regions, by rising address.

@@ -70,6 +70,7 @@ impl Data {
     }
 
     /// All bytes, if they are few: up to 63.
+    #[inline]
     pub fn short(&self) -> Option<&[u8]> {
         match &self.0.content {
             Content::Short(bytes) => bytes.get(..self.0.len as usize),
@@ -105,6 +106,7 @@ impl Data {
     }
 
     /// Length in bytes.
+    #[inline]
     pub fn len(&self) -> u64 {
         self.0.len
     }

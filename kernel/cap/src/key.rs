@@ -18,13 +18,19 @@ fn short_hashes() -> [Hash; 256] {
     std::array::from_fn(|byte| blake2b(&[&[byte as u8]]))
 }
 
-/// Longer keys whose hashes each thread remembers.
-const RECENT_LEN: usize = 64;
+/// Longer keys whose hashes each thread that asks for one remembers, in 66 KiB.
+const RECENT_LEN: usize = 1024;
 
 thread_local! {
-    static RECENT: RefCell<[Option<(Key, Hash)>; RECENT_LEN]> = const {
-        RefCell::new([None; RECENT_LEN])
-    };
+    /// Empty before the first one.
+    static RECENT: RefCell<Vec<Option<(Key, Hash)>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Where among them a key has its place.
+fn recent_place(key: &[u8; Key::LEN_MAX], len: u8) -> usize {
+    let word = |at: usize| usize::from(u16::from_le_bytes([key[at], key[at + 1]]));
+    let last = usize::from(len).saturating_sub(2);
+    (word(0) ^ word(last).rotate_left(5)) % RECENT_LEN
 }
 
 /// The key of a slot: 1 to 32 bytes, ordered bytewise. SCALE: as a list of bytes.
@@ -53,17 +59,21 @@ impl Key {
     }
 
     /// The key's bytes.
+    #[inline]
     pub fn as_slice(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
     }
 
     /// H(key): where the entry sits in a trie. Remembered: a call asks for the same few keys
-    /// again and again.
+    /// again and again, and so do the calls of a block.
     pub fn hash(&self) -> Hash {
         match self.as_slice() {
             [byte] => SHORT_HASHES.get_or_init(short_hashes)[usize::from(*byte)],
-            [first, .., last] => RECENT.with_borrow_mut(|recent| {
-                let place = &mut recent[usize::from(first ^ last) % RECENT_LEN];
+            [_, _, ..] => RECENT.with_borrow_mut(|recent| {
+                if recent.is_empty() {
+                    recent.resize(RECENT_LEN, None);
+                }
+                let place = &mut recent[recent_place(&self.bytes, self.len)];
                 match place {
                     Some((key, hash)) if key == self => *hash,
                     _ => place.insert((*self, blake2b(&[self.as_slice()]))).1,
@@ -75,6 +85,7 @@ impl Key {
 }
 
 impl From<u8> for Key {
+    #[inline]
     fn from(byte: u8) -> Key {
         let mut bytes = [0; Key::LEN_MAX];
         bytes[0] = byte;
@@ -83,6 +94,7 @@ impl From<u8> for Key {
 }
 
 impl From<[u8; 32]> for Key {
+    #[inline]
     fn from(bytes: [u8; 32]) -> Key {
         Key { len: 32, bytes }
     }
@@ -102,6 +114,7 @@ impl AsRef<[u8]> for Key {
 }
 
 impl PartialEq for Key {
+    #[inline]
     fn eq(&self, other: &Key) -> bool {
         // Of one size, so without a call: behind their ends both are zero.
         self.len == other.len && self.bytes == other.bytes
@@ -207,11 +220,13 @@ impl Path {
     }
 
     /// The keys, the first one first.
+    #[inline]
     pub fn keys(&self) -> &[Key] {
         &self.0
     }
 
     /// The first key and the others.
+    #[inline]
     pub fn split_first(&self) -> (&Key, &[Key]) {
         // A path is never empty.
         (&self.0[0], &self.0[1..])
@@ -232,12 +247,14 @@ fn take_short_len(bytes: &mut &[u8], max: usize) -> Option<usize> {
 }
 
 impl From<[Key; 2]> for Path {
+    #[inline]
     fn from(keys: [Key; 2]) -> Path {
         Path(SmallVec::from_buf(keys))
     }
 }
 
 impl From<Key> for Path {
+    #[inline]
     fn from(key: Key) -> Path {
         Path(SmallVec::from_iter([key]))
     }
@@ -272,9 +289,10 @@ mod tests {
     #[test]
     fn remembered_hashes_are_those_of_the_keys() {
         let mut keys: Vec<Key> = (0..=255).map(Key::from).collect();
-        // Of the second kind many share a place.
-        keys.extend((0..=255u8).map(|byte| Key::new(&[byte, 7, byte]).unwrap()));
-        keys.extend((0..=255u8).map(|byte| Key::new(&[byte, 0]).unwrap()));
+        // More than there are places.
+        let pairs = (0..=255u8).flat_map(|byte| (0..16).map(move |other| [byte, other]));
+        keys.extend(pairs.clone().map(|pair| Key::new(&pair).unwrap()));
+        keys.extend(pairs.map(|[a, b]| Key::new(&[a, b, b, 0, a]).unwrap()));
         for key in keys.iter().chain(keys.iter().rev()) {
             assert_eq!(key.hash(), blake2b(&[key.as_slice()]));
         }

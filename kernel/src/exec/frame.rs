@@ -7,9 +7,8 @@ use jar_cap::image::Endpoint;
 use jar_cap::{
     Body, CNode, Cap, Data, Hash, ImageRef, Instance, NodeStore, Path, Resource, StoreError,
 };
-use jar_pvm::{Machine, MemoryMap};
+use jar_pvm::Machine;
 
-use crate::error::KernelError;
 use crate::exec::effects::EffectLog;
 use crate::exec::memory::{FrameMemory, declared_bytes};
 use crate::exec::meters::Meters;
@@ -119,9 +118,7 @@ impl Frame {
             table,
             loaded,
         } = program;
-        let (regions, memory) = FrameMemory::map(store, &loaded, &table, kept)?;
-        let map = MemoryMap::new(regions)
-            .map_err(|error| KernelError::Internal(format!("checked mappings: {error}")))?;
+        let (map, memory) = FrameMemory::map(store, &loaded, &table, kept)?;
         Ok(Box::new(Frame {
             machine: loaded.code.clone().machine(map),
             writable_bytes: declared_bytes(&loaded),

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use jar_abi::Status;
 use jar_cap::image::{Image, Mapping, Source};
 use jar_cap::{Cap, Data, NodeStore, Path, StoreError};
-use jar_pvm::{Access, Backing, Machine, PAGE_SIZE, PageError, PageSource, Region};
+use jar_pvm::{Access, Backing, Machine, MemoryMap, PAGE_SIZE, PageError, PageSource, Region};
 
+use crate::error::KernelError;
 use crate::exec::{Stop, Table};
 use crate::hardware::Store;
 use crate::programs::Loaded;
@@ -60,13 +61,39 @@ impl PageSource for DataPages {
 }
 
 impl FrameMemory {
-    /// The regions of an Image's memory, and what to remember of them.
+    /// The layout of an Image's memory, and what to remember of it.
     pub fn map(
         store: &Arc<dyn Store>,
         loaded: &Loaded,
         table: &Table,
         kept: &BTreeMap<u8, Data>,
-    ) -> Result<(Vec<Region>, FrameMemory), Stop> {
+    ) -> Result<(MemoryMap, FrameMemory), Stop> {
+        let fixed = loaded.fixed_memory.get().filter(|_| kept.is_empty());
+        let (map, mapped) = match fixed {
+            Some(map) => (map.clone(), Vec::new()),
+            None => FrameMemory::lay_out(store, loaded, table, kept)?,
+        };
+        if mapped.is_empty() && kept.is_empty() {
+            // Another thread may have been faster, with the same layout.
+            let _ = loaded.fixed_memory.set(map.clone());
+        }
+        let memory = FrameMemory {
+            mapped,
+            kept: kept.clone(),
+            eager_pages: eager_pages(&loaded.image),
+            writable_pages: declared_bytes(loaded) / u64::from(PAGE_SIZE),
+            ..FrameMemory::default()
+        };
+        Ok((map, memory))
+    }
+
+    /// The layout of an Image's memory, and its persistent mappings.
+    fn lay_out(
+        store: &Arc<dyn Store>,
+        loaded: &Loaded,
+        table: &Table,
+        kept: &BTreeMap<u8, Data>,
+    ) -> Result<(MemoryMap, Vec<MappedSlot>), Stop> {
         let mut regions = Vec::with_capacity(loaded.image.memory.len());
         let mut mapped = Vec::new();
         for (index, mapping) in (0..).zip(&loaded.image.memory) {
@@ -115,14 +142,9 @@ impl FrameMemory {
                 eager,
             });
         }
-        let memory = FrameMemory {
-            mapped,
-            kept: kept.clone(),
-            eager_pages: eager_pages(&loaded.image),
-            writable_pages: declared_bytes(loaded) / u64::from(PAGE_SIZE),
-            ..FrameMemory::default()
-        };
-        Ok((regions, memory))
+        let map = MemoryMap::new(regions)
+            .map_err(|error| KernelError::Internal(format!("checked mappings: {error}")))?;
+        Ok((map, mapped))
     }
 
     /// Paths of the slots that writable memory shows.

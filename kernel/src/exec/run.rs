@@ -57,7 +57,9 @@ pub(crate) struct Execution<'a, 't> {
     pub(super) loaded_gas: u64,
     /// Gas that the present host call was charged.
     pub(super) charged: u64,
-    /// Images entered in this call, by id: each pays for its code once.
+    /// The chain's own Image, which is prepared on every node: its code costs nothing.
+    own_image: Option<Hash>,
+    /// Other Images entered in this call, by id: each pays for its code once.
     pub(super) entered: BTreeSet<Hash>,
     pub(super) live_bytes: u64,
     /// What is left of the root when it has faulted.
@@ -178,6 +180,7 @@ impl<'a, 't> Execution<'a, 't> {
             quota: Rows::new(grant.quota),
             loaded_gas: 0,
             charged: 0,
+            own_image: None,
             entered: BTreeSet::new(),
             live_bytes: 0,
             ended: None,
@@ -202,9 +205,7 @@ impl<'a, 't> Execution<'a, 't> {
         let internal = |what: &str| KernelError::Internal(what.to_string());
         let no_program = || internal("the chain Instance is not a program");
         let whole = instance.as_ref().ok_or_else(no_program)?;
-        // The chain's own Image is prepared on every node: its code costs nothing.
-        let image = program_parts(whole).map(|(_, image, _)| image.id());
-        self.entered.extend(image);
+        self.own_image = program_parts(whole).map(|(_, image, _)| image.id());
         let mut program = self
             .load_program(whole)
             .map_err(node_error)?
@@ -356,11 +357,17 @@ impl<'a, 't> Execution<'a, 't> {
             self.sync_gas();
         }
         self.live_bytes += frame.writable_bytes;
-        self.entered.insert(frame.loaded.handle.id());
+        self.note_entered(frame.loaded.handle.id());
         self.frames.push(frame);
         self.resolve_meters(self.frames.len() - 1)?;
         self.load_gas();
         Ok(())
+    }
+
+    fn note_entered(&mut self, image: Hash) {
+        if self.own_image != Some(image) {
+            self.entered.insert(image);
+        }
     }
 
     fn pop(&mut self) -> Box<Frame> {
@@ -454,11 +461,11 @@ impl<'a, 't> Execution<'a, 't> {
     /// anything of it is read; that is spent for good, as the work is done.
     pub fn prepare(&mut self, image: &ImageRef) -> Result<Arc<Loaded>, Stop> {
         let id = image.id();
-        if !self.entered.contains(&id) {
+        if self.own_image != Some(id) && !self.entered.contains(&id) {
             let parts = u64::from(image.size()).div_ceil(64);
             self.charge(parts.saturating_mul(self.env.params.price_enter_64))?;
             self.charged = 0;
-            self.entered.insert(id);
+            self.note_entered(id);
         }
         Ok(self.env.programs.load(self.store(), image)?)
     }

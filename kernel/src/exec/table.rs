@@ -25,7 +25,7 @@ pub(crate) struct Table {
     aside: Vec<(u8, Option<Cap>)>,
     /// Instead of what the maps in slots hold there; each slot among them holds a map.
     near: Vec<Near>,
-    undo: Option<Box<Undo>>,
+    undo: Option<Undo>,
 }
 
 /// An entry of a map in a slot: a Data, or none.
@@ -78,7 +78,7 @@ impl From<CNode> for Table {
 impl Table {
     /// Keeps from now on what [`Self::undone`] needs.
     pub fn keep(&mut self) {
-        self.undo = Some(Box::default());
+        self.undo = Some(Undo::default());
     }
 
     fn place(&self, key: &Key) -> Option<usize> {
@@ -154,40 +154,47 @@ impl Table {
         Ok(matches!(parent, Some(Cap::CNode(_))))
     }
 
-    /// Puts into its map what stands beside it.
-    fn settle_entry(&mut self, store: &dyn NodeStore, near: Near) -> Result<(), StoreError> {
-        if !near.is_changed {
+    /// Puts into a slot's map what stands beside it.
+    pub fn settle_near(&mut self, store: &dyn NodeStore, slot: &Key) -> Result<(), StoreError> {
+        let [number] = slot.as_slice() else {
+            return Ok(());
+        };
+        let is_of = |near: &Near| near.slot == *number;
+        if !self.near.iter().any(is_of) {
             return Ok(());
         }
-        let slot = Key::from(near.slot);
-        let held = match self.place(&slot) {
-            Some(place) => self.aside[place].1.as_mut(),
-            None => self.map.get_mut(store, &slot)?,
+        if !self.near.iter().any(|near| is_of(near) && near.is_changed) {
+            self.near.retain(|near| !is_of(near));
+            return Ok(());
+        }
+        let Table {
+            map,
+            aside,
+            near,
+            undo,
+        } = self;
+        let mut held = match aside.iter_mut().find(|(aside, _)| aside == number) {
+            Some((_, held)) => held.as_mut(),
+            None => map.get_mut(store, slot)?,
         };
-        if let Some(Cap::CNode(node)) = held {
-            let before = node.set(store, &near.key, near.data)?;
-            if let Some(undo) = self.undo.as_mut().filter(|undo| !undo.covers(&slot)) {
-                undo.note([slot, near.key].into(), before);
+        let mut undo = undo.as_mut().filter(|undo| !undo.covers(slot));
+        for near in near.extract_if(.., |near| is_of(near)) {
+            if let Some(Cap::CNode(node)) = &mut held
+                && near.is_changed
+            {
+                let before = node.set(store, &near.key, near.data)?;
+                if let Some(undo) = &mut undo {
+                    undo.note([*slot, near.key].into(), before);
+                }
             }
         }
         Ok(())
     }
 
-    /// Puts into a slot's map what stands beside it.
-    pub fn settle_near(&mut self, store: &dyn NodeStore, slot: &Key) -> Result<(), StoreError> {
-        let [slot] = slot.as_slice() else {
-            return Ok(());
-        };
-        while let Some(place) = self.near.iter().position(|near| near.slot == *slot) {
-            let near = self.near.swap_remove(place);
-            self.settle_entry(store, near)?;
-        }
-        Ok(())
-    }
-
     fn settle_all_near(&mut self, store: &dyn NodeStore) -> Result<(), StoreError> {
-        while let Some(near) = self.near.pop() {
-            self.settle_entry(store, near)?;
+        while let Some(near) = self.near.first() {
+            let slot = near.slot.into();
+            self.settle_near(store, &slot)?;
         }
         Ok(())
     }

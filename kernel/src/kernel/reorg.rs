@@ -27,21 +27,21 @@ pub(super) struct Recent {
 }
 
 impl Recent {
-    fn learn(&mut self, signature: Signature) {
-        self.order.push_back(signature);
-        if self.order.len() <= RECENT_MAX {
-            return;
-        }
-        let Some(oldest) = self.order.pop_front().filter(|_| self.counted > 0) else {
-            return;
-        };
-        self.counted -= 1;
-        if let Entry::Occupied(mut count) = self.known.entry(oldest) {
-            *count.get_mut() -= 1;
-            if *count.get() == 0 {
-                count.remove();
+    fn learn(&mut self, signatures: impl IntoIterator<Item = Signature>) {
+        self.order.extend(signatures);
+        let excess = self.order.len().saturating_sub(RECENT_MAX);
+        for (index, oldest) in self.order.drain(..excess).enumerate() {
+            if index >= self.counted {
+                continue;
+            }
+            if let Entry::Occupied(mut count) = self.known.entry(oldest) {
+                *count.get_mut() -= 1;
+                if *count.get() == 0 {
+                    count.remove();
+                }
             }
         }
+        self.counted = self.counted.saturating_sub(excess);
     }
 
     /// Whether an attestation's signature was in a recent block.
@@ -81,9 +81,10 @@ impl<H: Hardware> Kernel<H> {
     pub(super) fn renew_pipeline(
         &mut self,
         commit: &Commit,
+        signatures: Vec<Signature>,
         left_behind: Vec<(u8, Event)>,
     ) -> Result<(), KernelError> {
-        let included = self.learn_included(commit)?;
+        let included = self.learn_included(commit, signatures)?;
         if self.pipeline.is_empty() && left_behind.is_empty() {
             return Ok(());
         }
@@ -107,29 +108,29 @@ impl<H: Hardware> Kernel<H> {
         Ok(())
     }
 
-    /// Ids of the events of a new head's blocks, whose signatures are remembered.
-    fn learn_included(&mut self, commit: &Commit) -> Result<Vec<Hash>, KernelError> {
+    /// Ids of the events of a new head's blocks, whose signatures are remembered; given are those
+    /// of the block itself.
+    fn learn_included(
+        &mut self,
+        commit: &Commit,
+        mut signatures: Vec<Signature>,
+    ) -> Result<Vec<Hash>, KernelError> {
         let mut included = Vec::new();
         for hash in commit.canonical.iter().filter_map(|(_, hash)| *hash) {
             if hash == commit.hash {
                 included.extend(commit.events.iter().map(|(id, _)| *id));
-                self.learn_signatures(&commit.block);
+                self.recent.learn(std::mem::take(&mut signatures));
                 continue;
             }
             let block = self.stored_block(&hash)?;
             for (endpoint, events) in &block.body.groups {
                 included.extend(events.iter().map(|event| event.id(*endpoint)));
             }
-            self.learn_signatures(&block);
+            let events = block.body.groups.iter().flat_map(|(_, events)| events);
+            let attestations = events.flat_map(|event| &event.attestations);
+            self.recent.learn(attestations.map(|a| a.signature));
         }
         Ok(included)
-    }
-
-    fn learn_signatures(&mut self, block: &Block) {
-        let events = block.body.groups.iter().flat_map(|(_, events)| events);
-        for attestation in events.flat_map(|event| &event.attestations) {
-            self.recent.learn(attestation.signature);
-        }
     }
 
     fn stored_block(&self, hash: &Hash) -> Result<Block, KernelError> {
@@ -157,7 +158,7 @@ mod tests {
     #[test]
     fn the_latest_signatures_are_known() {
         let mut recent = Recent::default();
-        let learn = |recent: &mut Recent, number| recent.learn(signed(number).signature);
+        let learn = |recent: &mut Recent, number| recent.learn([signed(number).signature]);
         assert!(!recent.knows_one_of(&[signed(0)]));
         for number in 0..RECENT_MAX {
             learn(&mut recent, number);

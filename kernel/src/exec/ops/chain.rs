@@ -33,7 +33,7 @@ impl Execution<'_, '_> {
         let mut key = [0; 32];
         read_memory(self.machine(), key_ptr, &mut key)?;
         let scope = self.read_scope(scope_ptr, scope_len)?;
-        let blob = self.read_vec(blob_ptr, blob_len)?;
+        let blob = self.read_bytes(blob_ptr, blob_len)?;
         let blob_hash = match scope {
             Scope::Direct | Scope::Vote { .. } => blake2b(&[&blob]),
             Scope::Seal if blob.is_empty() => [0; 32],

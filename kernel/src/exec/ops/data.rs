@@ -4,12 +4,16 @@ use blake2::{Blake2b, Digest};
 use jar_abi::{HashAlgorithm, Status};
 use jar_cap::{Cap, Data, PAGE_BYTES};
 use jar_pvm::Access;
+use smallvec::SmallVec;
 
 use super::{length, pointer};
 use crate::error::KernelError;
 use crate::exec::Stop;
 use crate::exec::path::{read_memory, write_memory};
 use crate::exec::run::{Execution, Flow};
+
+/// Bytes of guest memory; the few that most are need no allocation.
+type Bytes = SmallVec<[u8; 128]>;
 
 impl Execution<'_, '_> {
     pub(super) fn read_data(&mut self, args: [u64; 6]) -> Result<Flow, Stop> {
@@ -76,8 +80,7 @@ impl Execution<'_, '_> {
             return Err(Status::Range.into());
         }
         self.charge_quota(self.slot_quota(&path) + len)?;
-        let bytes = self.read_vec(address, len as u32)?;
-        let data = Cap::Data(Data::new(&bytes));
+        let data = Cap::Data(Data::new(&self.read_bytes(address, len as u32)?));
         self.top().set(store, &path, Some(data))?;
         Ok(Flow::Value(0))
     }
@@ -91,7 +94,7 @@ impl Execution<'_, '_> {
         self.check_memory(address, len, Access::Read)?;
         self.check_memory(out, 32, Access::ReadWrite)?;
         let algorithm = HashAlgorithm::from_number(args[0]).ok_or(Status::Invalid)?;
-        let bytes = self.read_vec(address, len)?;
+        let bytes = self.read_bytes(address, len)?;
         let digest: [u8; 32] = match algorithm {
             HashAlgorithm::Blake2b256 => {
                 Blake2b::<blake2::digest::consts::U32>::digest(&bytes).into()
@@ -116,6 +119,13 @@ impl Execution<'_, '_> {
     }
 
     /// Reads guest memory that was checked and paid for.
+    pub(super) fn read_bytes(&mut self, address: u32, len: u32) -> Result<Bytes, Stop> {
+        let mut bytes = Bytes::from_elem(0, len as usize);
+        read_memory(self.machine(), address, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// As [`Self::read_bytes`], to be kept.
     pub(super) fn read_vec(&mut self, address: u32, len: u32) -> Result<Vec<u8>, Stop> {
         let mut bytes = vec![0; len as usize];
         read_memory(self.machine(), address, &mut bytes)?;
