@@ -82,10 +82,9 @@ impl Bits {
     }
 }
 
-/// How an opcode's operands stand behind it, so that all are decoded without branching.
+/// How operands stand behind their opcode.
 #[derive(Clone, Copy)]
 struct Layout {
-    opcode: Opcode,
     a: Bits,
     b: Bits,
     d: Bits,
@@ -99,9 +98,8 @@ struct Layout {
     is_wide: bool,
 }
 
-const fn layout(opcode: Opcode, format: Format) -> Layout {
+const fn layout(format: Format) -> Layout {
     let none = Layout {
-        opcode,
         a: Bits::NONE,
         b: Bits::NONE,
         d: Bits::NONE,
@@ -170,15 +168,15 @@ const fn layout(opcode: Opcode, format: Format) -> Layout {
 }
 
 /// By opcode byte; `trap` where there is no opcode.
-static LAYOUTS: [Layout; 256] = {
-    let mut layouts = [layout(Opcode::Trap, Format::N); 256];
+static OPCODES: [(Opcode, Format); 256] = {
+    let mut opcodes = [(Opcode::Trap, Format::N); 256];
     let mut index = 0;
     while index < Opcode::ALL.len() {
         let opcode = Opcode::ALL[index];
-        layouts[opcode as usize] = layout(opcode, opcode.format());
+        opcodes[opcode as usize] = (opcode, opcode.format());
         index += 1;
     }
-    layouts
+    opcodes
 };
 
 /// The low `len` (0..=4) bytes, sign-extended.
@@ -197,35 +195,35 @@ impl Instruction {
     /// `pc` is an instruction start.
     #[inline]
     pub fn decode(code: &[u8], pc: u32, skip: u32) -> Instruction {
-        let bytes = window(code, pc as usize);
-        let layout = &LAYOUTS[bytes as usize % 256];
-        let operands = bytes >> 8;
-        let word = operands as u64;
-        let before = u32::from(layout.before);
-        let rest = skip.saturating_sub(before);
-        let len_x = match layout.has_y {
-            true => u32::from(layout.len_x.of_word(word)),
-            false => rest,
-        };
-        let len_x = len_x.min(4) * u32::from(layout.has_x);
-        let len_y = rest.saturating_sub(len_x).min(4) * u32::from(layout.has_y);
-        let immediates = operands >> (8 * before);
-        let x = immediate(immediates as u32, len_x);
-        Instruction {
-            opcode: layout.opcode,
-            ra: layout.a.register(word),
-            rb: layout.b.register(word),
-            rd: layout.d.register(word),
-            x: if layout.is_wide { immediates as u64 } else { x },
-            y: immediate((immediates >> (8 * len_x)) as u32, len_y),
-        }
+        Instruction::decode_bytes(window(code, pc as usize), skip)
     }
 
-    /// As [`Self::decode`], where the opcode is known: `bytes` are those from the instruction's
-    /// first on, by [`window`]. Short where `opcode` is a constant.
+    /// As [`Self::decode`]: `bytes` are those from the instruction's first on, by [`window`].
+    #[inline]
+    pub fn decode_bytes(bytes: u128, skip: u32) -> Instruction {
+        let (opcode, format) = OPCODES[bytes as usize % 256];
+        macro_rules! by_format {
+            ($($format:ident)+) => {
+                match format {
+                    $(Format::$format => {
+                        let layout = const { layout(Format::$format) };
+                        Instruction::decode_with(opcode, layout, bytes, skip)
+                    })+
+                }
+            };
+        }
+        by_format!(N I RX II O RI RII RIO RR RRI RRO RRII RRR)
+    }
+
+    /// As [`Self::decode_bytes`], where the opcode is known. Short where it is a constant.
     #[inline(always)]
     pub fn decode_as(opcode: Opcode, bytes: u128, skip: u32) -> Instruction {
-        let layout = layout(opcode, opcode.format());
+        Instruction::decode_with(opcode, layout(opcode.format()), bytes, skip)
+    }
+
+    /// Short where `layout` is a constant.
+    #[inline(always)]
+    fn decode_with(opcode: Opcode, layout: Layout, bytes: u128, skip: u32) -> Instruction {
         let word = (bytes >> 8) as u64;
         let before = u32::from(layout.before);
         let rest = skip.saturating_sub(before);

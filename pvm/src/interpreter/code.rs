@@ -32,6 +32,13 @@ macro_rules! define {
             pairs
         };
 
+        /// By opcode.
+        static SINGLE: [Code; 256] = {
+            let mut single = [Code::Trap; 256];
+            $(single[Opcode::$variant as usize] = Code::$variant;)+
+            single
+        };
+
         /// The opcodes that they begin with.
         static FIRST: [Opcode; 256] = {
             let mut first = [Opcode::Trap; 256];
@@ -43,10 +50,8 @@ macro_rules! define {
         impl Code {
             /// `opcode` by itself.
             #[inline]
-            pub(super) const fn single(opcode: Opcode) -> Code {
-                match opcode {
-                    $(Opcode::$variant => Code::$variant,)+
-                }
+            pub(super) fn single(opcode: Opcode) -> Code {
+                SINGLE[opcode as usize % 256]
             }
 
             /// The opcode it begins with.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use jar_isa::{Format, Instruction, Opcode, for_each_op, window};
+use jar_isa::{Format, Instruction, Opcode, window};
 
 use super::code::Code;
 use crate::gas::{BlockMeter, GasModel};
@@ -123,7 +123,8 @@ impl Decoder {
             Some(block) => INSIDE | block,
             None => UNPRICED,
         };
-        let (op, opcode) = decode(bytes, place.skip, block);
+        let instruction = Instruction::decode_bytes(bytes, place.skip);
+        let (op, opcode) = (Op::new(&instruction, block), instruction.opcode);
         match self.block {
             None => self.block = Some(index),
             Some(_) => {
@@ -143,25 +144,6 @@ impl Decoder {
             }
         }
     }
-}
-
-/// The operation of the instruction that starts with `bytes`, and its opcode.
-#[inline(always)]
-fn decode(bytes: u128, skip: u32, block: u32) -> (Op, Opcode) {
-    macro_rules! dispatch {
-        ($($number:literal $variant:ident $mnemonic:ident $format:ident $flow:ident
-           $operands:ident $latency:ident $(($cycles:literal))? $slots:ident($($count:literal),+)
-           $units:ident $semantics:literal;)+) => {
-            match bytes as u8 {
-                $($number => {
-                    let instruction = Instruction::decode_as(Opcode::$variant, bytes, skip);
-                    (Op::new(&instruction, block), Opcode::$variant)
-                })+
-                _ => (Op::new(&Opcode::Trap.into(), block), Opcode::Trap),
-            }
-        };
-    }
-    for_each_op!(dispatch)
 }
 
 impl InterpreterCode {
