@@ -56,21 +56,30 @@ impl PageRef {
     }
 
     fn translation(self, page: u32) -> Translation {
-        let place = self.index() as u32;
-        Translation { page, place }
+        Translation {
+            start: page * PAGE_SIZE,
+            place: self.index() as u32,
+        }
     }
 }
 
 /// The last translation of the pages that share a cache line.
 #[derive(Clone, Copy)]
 struct Translation {
-    page: u32,
+    /// The page's first address.
+    start: u32,
     place: u32,
 }
 
-const NO_TRANSLATION: Translation = Translation {
-    page: u32::MAX,
-    place: 0,
+/// At first, each line has the translation of a page of another line, which nothing matches.
+const NO_TRANSLATIONS: [Translation; CACHE_LEN] = {
+    let mut translations = [Translation { start: 0, place: 0 }; CACHE_LEN];
+    let mut line = 0;
+    while line < CACHE_LEN {
+        translations[line].start = (line as u32 ^ 1) * PAGE_SIZE;
+        line += 1;
+    }
+    translations
 };
 
 #[inline(always)]
@@ -100,8 +109,8 @@ impl PagedMemory {
             tables: Vec::new(),
             places: vec![[0; PAGE_LEN]],
             written: Vec::new(),
-            loads: [NO_TRANSLATION; CACHE_LEN],
-            stores: [NO_TRANSLATION; CACHE_LEN],
+            loads: NO_TRANSLATIONS,
+            stores: NO_TRANSLATIONS,
             fault: None,
         }
     }
@@ -114,9 +123,10 @@ impl PagedMemory {
     /// reason to [`Self::take_fault`], which keeps it out of the fast path.
     #[inline(always)]
     pub(crate) fn load<const N: usize>(&mut self, addr: u32) -> Option<[u8; N]> {
-        let (page, offset) = (addr / PAGE_SIZE, addr as usize % PAGE_LEN);
-        let cached = self.loads[line(page)];
-        if cached.page == page
+        let cached = self.loads[line(addr / PAGE_SIZE)];
+        // One comparison tells whether it is that page, and all bytes lie in it.
+        let offset = addr.wrapping_sub(cached.start) as usize;
+        if offset <= PAGE_LEN - N
             && let Some(bytes) = self.places.get(cached.place as usize)
             && let Some(bytes) = bytes[offset..].first_chunk::<N>()
         {
@@ -129,9 +139,9 @@ impl PagedMemory {
     /// for [`Self::load`].
     #[inline(always)]
     pub(crate) fn store<const N: usize>(&mut self, addr: u32, bytes: [u8; N]) -> Option<()> {
-        let (page, offset) = (addr / PAGE_SIZE, addr as usize % PAGE_LEN);
-        let cached = self.stores[line(page)];
-        if cached.page == page
+        let cached = self.stores[line(addr / PAGE_SIZE)];
+        let offset = addr.wrapping_sub(cached.start) as usize;
+        if offset <= PAGE_LEN - N
             && let Some(page) = self.places.get_mut(cached.place as usize)
             && let Some(place) = page[offset..].first_chunk_mut::<N>()
         {

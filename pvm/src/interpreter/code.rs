@@ -1,4 +1,4 @@
-//! What the loop dispatches on: an opcode or a pair of them.
+//! What the loop dispatches on: an opcode, a pair of them, or a pair of pairs.
 
 use jar_isa::{Opcode, for_each_op};
 
@@ -14,6 +14,8 @@ macro_rules! define {
            $operands:ident $latency:ident $(($cycles:literal))? $slots:ident($($count:literal),+)
            $units:ident $semantics:literal;)+]
         [$($pair:ident = $first:ident $do_first:ident, $second:ident $do_second:ident $end:ident;)+]
+        [$($four:ident = $front:ident $begin:ident $do_begin:ident $do_next:ident,
+           $back:ident $do_third:ident $do_last:ident $close:ident;)+]
     ) => {
         /// One arm of the loop.
         #[derive(Clone, Copy, PartialEq, Eq)]
@@ -21,15 +23,27 @@ macro_rules! define {
         pub(super) enum Code {
             $($variant,)+
             $($pair,)+
+            $($four,)+
         }
 
         const SINGLES: usize = [$(Code::$variant),+].len();
+        const PAIRED: usize = [$(Code::$pair),+].len();
 
         /// Pairs by their first and their second.
         static PAIRS: [[Option<Code>; SINGLES]; SINGLES] = {
             let mut pairs = [[None; SINGLES]; SINGLES];
             $(pairs[Code::$first as usize][Code::$second as usize] = Some(Code::$pair);)+
             pairs
+        };
+
+        /// Pairs of pairs, likewise.
+        static FOURS: [[Option<Code>; PAIRED]; PAIRED] = {
+            let mut fours = [[None; PAIRED]; PAIRED];
+            $(
+                let (front, back) = (Code::$front as usize, Code::$back as usize);
+                fours[front - SINGLES][back - SINGLES] = Some(Code::$four);
+            )+
+            fours
         };
 
         /// By opcode.
@@ -44,6 +58,7 @@ macro_rules! define {
             let mut first = [Opcode::Trap; 256];
             $(first[Code::$variant as usize] = Opcode::$variant;)+
             $(first[Code::$pair as usize] = Opcode::$first;)+
+            $(first[Code::$four as usize] = Opcode::$begin;)+
             first
         };
 
@@ -66,6 +81,13 @@ macro_rules! define {
                 *PAIRS.get(self as usize)?.get(next as usize)?
             }
 
+            /// The four that are `self`, a pair, with the pair `next` behind it.
+            #[inline]
+            pub(super) fn and_pair(self, next: Code) -> Option<Code> {
+                let fours = FOURS.get((self as usize).wrapping_sub(SINGLES))?;
+                *fours.get((next as usize).wrapping_sub(SINGLES))?
+            }
+
             /// The single opcode it begins with.
             #[inline]
             pub(super) fn first(self) -> Code {
@@ -82,13 +104,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pair_begins_with_its_first() {
+    fn what_is_joined_begins_with_its_first() {
         let (add, load) = (
             Code::single(Opcode::Add64),
             Code::single(Opcode::LoadIndU64),
         );
         let pair = load.and(add);
         assert!(pair.is_some_and(|pair| pair != load && pair.first() == load));
+        let (pair, store) = (pair.unwrap(), Code::single(Opcode::StoreIndU64));
+        let four = store.and(load).and_then(|behind| pair.and_pair(behind));
+        assert!(four.is_some_and(|four| four != pair && four.first() == load));
+        assert!(pair.and_pair(load).is_none() && add.and_pair(pair).is_none());
         assert!(add.first() == add && add.and(Code::single(Opcode::Trap)).is_none());
     }
 }

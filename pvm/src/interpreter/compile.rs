@@ -112,9 +112,32 @@ struct Decoder {
     jumps: Vec<u32>,
     /// The block's first operation, if it has one.
     block: Option<u32>,
+    /// Of this block, the pairs that begin with the last but one operation, and before that.
+    pairs: [Option<Code>; 2],
 }
 
 impl Decoder {
+    /// Joins the operation to come, `code`, with those before it in the block.
+    #[inline(always)]
+    fn join(&mut self, code: Code) {
+        let pair = match self.ops.last_mut() {
+            Some(before) => {
+                let pair = before.code.and(code);
+                before.code = pair.unwrap_or(before.code);
+                pair
+            }
+            None => None,
+        };
+        let [behind, front] = self.pairs;
+        self.pairs = [pair, behind];
+        if let (Some(front), Some(back)) = (front, pair)
+            && let Some(four) = front.and_pair(back)
+            && let [.., first, _, _] = self.ops.as_mut_slice()
+        {
+            first.code = four;
+        }
+    }
+
     /// Appends the instruction at `place`, which starts with `bytes`.
     #[inline(always)]
     fn step(&mut self, bytes: u128, place: &Place) {
@@ -125,15 +148,10 @@ impl Decoder {
         };
         let instruction = Instruction::decode_bytes(bytes, place.skip);
         let (op, opcode) = (Op::new(&instruction, block), instruction.opcode);
-        match self.block {
-            None => self.block = Some(index),
-            Some(_) => {
-                if let Some(before) = self.ops.last_mut()
-                    && let Some(pair) = before.code.and(op.code)
-                {
-                    before.code = pair;
-                }
-            }
+        if self.block.is_none() {
+            (self.block, self.pairs) = (Some(index), [None; 2]);
+        } else {
+            self.join(op.code);
         }
         self.ops.push(op);
         self.pcs.push(place.pc);
@@ -155,6 +173,7 @@ impl InterpreterCode {
             positions: Positions::new(program.code_len()),
             jumps: Vec::new(),
             block: None,
+            pairs: [None; 2],
         };
         let mut walk = Walk::new(&program);
         while let Some(place) = walk.advance() {

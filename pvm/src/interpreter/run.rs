@@ -39,6 +39,12 @@ impl Watch for Tracing<'_> {
     }
 }
 
+/// There always is a next operation. Not a way out of the loop, so that it keeps no state for it.
+#[cold]
+fn no_end() -> ! {
+    unreachable!("the last operation is a trap, and none before falls behind it")
+}
+
 impl InterpreterCode {
     fn traced<'a>(&self, index: usize, frame: &'a Frame<'_>, gas: u64) -> Traced<'a> {
         let pc = self.pcs[index];
@@ -159,9 +165,10 @@ impl InterpreterMachine {
                    $slots:ident($($count:literal),+) $units:ident $semantics:literal;)+]
                 [$($pair:ident = $first:ident $do_first:ident,
                    $second:ident $do_second:ident $end:ident;)+]
+                [$($four:ident = $front:ident $begin:ident $do_begin:ident $do_next:ident,
+                   $back:ident $do_third:ident $do_last:ident $close:ident;)+]
             ) => {{
-                // The last operation is a trap: there always is a next one.
-                let Some(op) = rest.next() else { break Exit::Panic };
+                let Some(op) = rest.next() else { no_end() };
                 if W::ACTIVE {
                     watch.before(&code.traced(taken!() - 1, &frame, gas));
                 }
@@ -169,8 +176,17 @@ impl InterpreterMachine {
                     $(Code::$variant => go_on!($flow op $mnemonic),)+
                     $(Code::$pair => {
                         go_on!(next op $do_first);
-                        let Some(op) = rest.next() else { break Exit::Panic };
+                        let Some(op) = rest.next() else { no_end() };
                         go_on!($end op $do_second);
+                    })+
+                    $(Code::$four => {
+                        go_on!(next op $do_begin);
+                        let Some(op) = rest.next() else { no_end() };
+                        go_on!(next op $do_next);
+                        let Some(op) = rest.next() else { no_end() };
+                        go_on!(next op $do_third);
+                        let Some(op) = rest.next() else { no_end() };
+                        go_on!($close op $do_last);
                     })+
                 }
             }};
