@@ -161,3 +161,66 @@ pub(super) fn prepaid(blocks: &Positions, links: &[Link], costs: &[u32], table: 
         before,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whatever leads where: who leads to a block has paid what it asks for, no charge is
+    /// negative, and out of blocks with host calls nothing is paid.
+    #[test]
+    fn all_that_lead_to_a_block_pay_the_same() {
+        let mut state = 1u64;
+        let mut below = |limit: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005);
+            state = state.wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % limit
+        };
+        let mut free = 0;
+        for _ in 0..2000 {
+            let count = 1 + below(12);
+            // Block i is at pc 3 i.
+            let mut blocks = Positions::new(3 * count as u32);
+            let (mut links, mut costs) = (vec![], vec![]);
+            for block in 0..count {
+                blocks.push(3 * block as u32);
+                costs.push(1 + below(50) as u32);
+                let mut link = Link::NONE;
+                let last = block + 1 == count;
+                match below(6) {
+                    0 => link.jump_dynamically(),
+                    1 if !last => link.run_on(),
+                    2 if !last => {
+                        link.branch();
+                        link.jump(3 * below(count) as u32);
+                    }
+                    3 => link.trap(),
+                    _ => link.jump(3 * below(count) as u32),
+                }
+                if below(8) == 0 && !link.has(LONE_TRAP) {
+                    link.call();
+                }
+                links.push(link);
+            }
+            let table: Vec<u32> = (0..below(4)).map(|_| 3 * below(count) as u32).collect();
+            let prepaid = prepaid(&blocks, &links, &costs, &table);
+            for (block, link) in links.iter().enumerate() {
+                let (before, ahead) = (prepaid.before(block), prepaid.ahead(block));
+                assert!(link.has(LONE_TRAP) || before <= costs[block] + ahead);
+                free += usize::from(before == costs[block] + ahead);
+                let target = link.target().map(|pc| pc as usize / 3);
+                let behind = Some(block + 1).filter(|_| link.has(RUNS_ON));
+                for next in target.into_iter().chain(behind) {
+                    assert_eq!(prepaid.before(next), ahead);
+                }
+                if link.has(DYNAMIC) {
+                    for pc in &table {
+                        assert_eq!(prepaid.before(*pc as usize / 3), ahead);
+                    }
+                }
+                assert!(ahead == 0 || !link.has(CALLS | BRANCH));
+            }
+        }
+        assert!(free > 1000, "blocks without a charge");
+    }
+}

@@ -1,7 +1,7 @@
 //! One pass from bytecode to machine code.
 //!
-//! A gas block starts with `sub rax, cost; jb stub`. Jumps lead to that pair;
-//! entries from the engine lead behind it. What leaves the guest for good does so by a
+//! A gas block starts with `sub rax, cost; jb stub`, or with nothing where it is paid for before
+//! it ([`super::prepay`]). Jumps lead to that pair; entries from the engine lead behind it. What leaves the guest for good does so by a
 //! five-byte call, whose return address says where it was.
 
 use std::sync::Arc;
