@@ -3,7 +3,7 @@
 mod common;
 
 use common::chain::genesis_of;
-use common::{Asm, Node, PERSIST, Program, RAM, seed_key, sign};
+use common::{Asm, Node, PERSIST, Program, RAM, image_file, seed_key, sign};
 use jar_abi::HostCall as Op;
 use jar_cap::image::{Image, Role, Source};
 use jar_contracts_api::{
@@ -18,13 +18,8 @@ use parity_scale_codec::{Decode, Encode};
 const ALICE: [u8; 32] = [1; 32];
 const BOB: [u8; 32] = [2; 32];
 
-fn file(name: &str) -> Vec<u8> {
-    let path = format!("{}/../chain-specs/{name}", env!("CARGO_MANIFEST_DIR"));
-    std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
-}
-
 fn genesis() -> Genesis {
-    let image = Image::decode_checked(&file("contracts.image")).expect("a good Image");
+    let image = Image::decode_checked(&image_file("contracts.image")).expect("a good Image");
     let config = Config {
         balances: vec![(seed_key(ALICE), 1_000_000), (seed_key(BOB), 1_000)],
     };
@@ -115,7 +110,7 @@ impl World {
     }
 
     fn deploy(&mut self, image: &str, credit: u64) -> ContractId {
-        self.deploy_bytes(file(image), credit)
+        self.deploy_bytes(image_file(image), credit)
     }
 
     fn deploy_bytes(&mut self, image: Vec<u8>, credit: u64) -> ContractId {
@@ -491,7 +486,7 @@ fn a_key_opens_its_gate_alone_until_the_lock_is_changed() {
 #[test]
 fn what_is_no_contract_is_refused() {
     let mut world = World::new();
-    let mut damaged = file("sample-counter.image");
+    let mut damaged = image_file("sample-counter.image");
     damaged.truncate(100);
     for image in [Vec::new(), vec![0xff; 64], damaged] {
         let outcome = world.order(ALICE, Order::Deploy { image, credit: 5 });

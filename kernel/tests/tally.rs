@@ -3,7 +3,7 @@
 mod common;
 
 use common::chain::genesis_of;
-use common::{Node, seed_key, sign};
+use common::{Node, image_file, seed_key, sign};
 use jar_cap::image::Image;
 use jar_kernel::block::{Block, Ending, Event, Scope};
 use jar_kernel::{Emission, Genesis, Refusal};
@@ -22,8 +22,7 @@ fn seed(voter: u16) -> [u8; 32] {
 }
 
 fn genesis(voters: u16, blocks: u64) -> Genesis {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../chain-specs/tally.image");
-    let image = std::fs::read(path).expect("the Image is in the repository");
+    let image = image_file("tally.image");
     let config = Config {
         voters: (0..voters).map(|voter| seed_key(seed(voter))).collect(),
         choices: 3,
