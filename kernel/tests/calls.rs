@@ -4,8 +4,9 @@ mod common;
 
 use common::calls::*;
 use common::chain::event;
+use common::program::RAM_PAGES;
 use common::{A0, A1, Asm, Node, Program, RAM, genesis};
-use jar_abi::{Fault, HostCall as Op, Status, slots};
+use jar_abi::{CallStatus, Fault, HostCall as Op, Status, slots};
 use jar_cap::image::Role;
 use jar_cap::{Cap, NativeKind};
 use jar_kernel::Genesis;
@@ -267,5 +268,43 @@ fn every_supported_operation_is_reached_by_its_number() {
         let unsupported = Ending::Faulted(Fault::NotSupported as u64);
         let is_supported = outcome.ending != unsupported;
         assert_eq!(is_supported, call.is_supported(), "{}", call.name());
+    }
+}
+
+/// A fault gives back what counts against limits: bytes of records, live memory.
+#[test]
+fn a_fault_gives_back_its_part_of_limits() {
+    let emit = |asm: &mut Asm| {
+        asm.call(Op::MintData, &[RAM.into(), 40_000, 70])
+            .call(Op::Emit, &[0, 0, 70])
+            .call(Op::Drop, &[70]);
+    };
+    let callee = program(Role::Call, |asm| {
+        emit(asm);
+        asm.trap();
+    });
+    let main = program(Role::Transact(0), |asm| {
+        for _ in 0..3 {
+            asm.call(Op::Call, &[CALLEE.into(), 0]).mov(2, A1);
+        }
+        asm.call(Op::MintData, &[RAM.into(), 40_000, 70])
+            .call(Op::Emit, &[0, 0, 70])
+            .mov(3, A0);
+        report(asm, &[2, 3]);
+        asm.halt_with(0);
+    });
+    let mut genesis = genesis(&passing(&main));
+    // Room for the chain and one callee.
+    genesis.params.max_live_memory = 2 * u64::from(RAM_PAGES) * 4096;
+    let entries = [(CALLEE, instance(&callee, &[]))];
+    for mut node in [
+        node_of(&genesis, &entries),
+        Node::on_other_engine(&genesis, &entries),
+    ] {
+        let outcome = run(&mut node);
+        assert_eq!(outcome.ending, Ending::Halted(0));
+        assert_eq!(outcome.records.len(), 2);
+        let report = reports(&outcome).remove(1);
+        assert_eq!(report, [CallStatus::Faulted as u64, 0]);
     }
 }

@@ -10,6 +10,7 @@ use jar_cap::image::{Role, Source};
 use jar_cap::{Cap, Instance, Key, NativeKind, Resource};
 use jar_kernel::Params;
 use jar_kernel::block::{Ending, Outcome};
+use jar_pvm::isa::{Instruction, Opcode};
 use parity_scale_codec::Encode;
 
 /// The row that callees spend from, and one behind it.
@@ -593,4 +594,89 @@ fn a_halt_is_retried_with_more_quota() {
             assert_eq!(written, (times == 3).then_some(8192));
         }
     }
+}
+
+/// A row that is filled again is not gone back to, until the frame is resumed.
+#[test]
+fn a_row_left_behind_is_not_gone_back_to() {
+    let mut callee = program(Role::Call, |asm| {
+        asm.call(Op::MintCnode, &[70]);
+        set_row(asm, Resource::Gas, ROW, 1_000_000);
+        asm.spin();
+    });
+    callee.image.gas_slots = vec![Key::from(slots::GAS), Key::from(slots::GAS + 50)];
+    let table = [
+        (slots::GAS, cap(NativeKind::Gas, ROW)),
+        (slots::GAS + 50, cap(NativeKind::Gas, BEHIND)),
+        (slots::SET_GAS_METER, native(NativeKind::SetGasMeter)),
+    ];
+    let pages = u64::from(RAM_PAGES) * Params::default().price_page_write;
+    let main = program(Role::Transact(0), |asm| {
+        set_row(asm, Resource::Gas, ROW, pages + 20_000);
+        set_row(asm, Resource::Gas, BEHIND, 1_000_000);
+        asm.call(Op::Call, &[CALLEE_SLOT, 0]).mov(2, A0).mov(3, A1);
+        set_row(asm, Resource::Gas, ROW, 0);
+        asm.mov(4, A0);
+        report(asm, &[2, 3, 4]);
+        asm.halt_with(0);
+    });
+    let (_, outcome) = run_on_both(&main, &[(CALLEE, instance(&callee, &table))]);
+    assert_eq!(reports(&outcome), [[Fault::OutOfGas as u64, 1, 1_000_000]]);
+}
+
+/// What a frame has written is paid before another one runs: the other finds it gone.
+#[test]
+fn written_pages_are_settled_before_another_frame_runs() {
+    let price = Params::default().price_page_write;
+    let write = |asm: &mut Asm, pages: u32| {
+        for page in 0..pages {
+            asm.store(RAM + page * 4096, 0);
+        }
+    };
+    let left = |before_call: u32, before_resume: u32| {
+        let mut main = program(Role::Transact(0), |asm| {
+            asm.call(Op::Drop, &[0])
+                .call(Op::Copy, &[61, 0])
+                .call(Op::Call, &[slots::CATCHER.into(), 0])
+                .call(Op::Drop, &[0]);
+            write(asm, before_call);
+            asm.call(Op::Call, &[CALLEE_SLOT, 0]);
+            write(asm, before_resume);
+            asm.call(Op::Resume, &[CALLEE_SLOT]);
+            report(asm, &[A0]);
+            asm.halt_with(0);
+        });
+        main.image.catcher_slot = Some(Key::from(slots::CATCHER));
+        let callee = program(Role::Call, |asm| {
+            asm.host(Op::GasLeft)
+                .mov(2, A0)
+                .call(Op::Yield, &[61])
+                .host(Op::GasLeft);
+            // Both are below 2^32.
+            asm.set(3, 1 << 32)
+                .op(Instruction {
+                    rd: 2,
+                    ra: 2,
+                    rb: 3,
+                    ..Instruction::from(Opcode::Mul64)
+                })
+                .add(A0, A0, 2)
+                .halt();
+        });
+        let marker = instance(&Program::new(), &[]);
+        let callee = instance(&callee, &[(61, marker.clone())]);
+        let (_, outcome) = run_on_both(&main, &[(CALLEE, callee), (61, marker)]);
+        let both = reports(&outcome)[0][0];
+        (both >> 32, both & u64::from(u32::MAX))
+    };
+    let (called, resumed) = left(0, 0);
+    let settled = |before: u64, after: u64, pages: u64| {
+        let spent = before - after;
+        (pages * price..pages * price + price).contains(&spent)
+    };
+    let with = left(8, 0);
+    assert!(settled(called, with.0, 8), "{called} {with:?}");
+    let with = left(0, 8);
+    assert!(settled(called, with.0, 0), "{called} {with:?}");
+    assert!(settled(resumed, with.1, 8), "{resumed} {with:?}");
 }
