@@ -256,7 +256,9 @@ impl From<[Key; 2]> for Path {
 impl From<Key> for Path {
     #[inline]
     fn from(key: Key) -> Path {
-        Path(SmallVec::from_iter([key]))
+        let mut keys = SmallVec::new();
+        keys.push(key);
+        Path(keys)
     }
 }
 

@@ -233,7 +233,13 @@ impl InterpreterCode {
             inside if inside & INSIDE != 0 => (inside & !INSIDE) as usize,
             _ => index as usize,
         };
-        match self.ops[start].cost() {
+        self.cost_of(&self.ops[start], start)
+    }
+
+    /// The cost of the gas block that starts with `first`, the operation of index `start`.
+    #[inline(always)]
+    pub(super) fn cost_of(&self, first: &Op, start: usize) -> u32 {
+        match first.cost() {
             UNPRICED => self.price(start),
             cost => cost,
         }

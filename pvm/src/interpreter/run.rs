@@ -3,7 +3,6 @@
 use jar_isa::for_each_op;
 
 use super::code::Code;
-use super::compile::UNPRICED;
 use super::handlers::{Flow, Frame};
 use super::pairs::with_pairs;
 use super::{Hook, InterpreterCode, InterpreterMachine, Traced, architectural};
@@ -129,10 +128,7 @@ impl InterpreterMachine {
             (end $op:ident $mnemonic:ident) => {{
                 let target = match frame.$mnemonic($op) {
                     Flow::Fall => rest.as_slice(),
-                    Flow::Jump(target) => match ops.get(target as usize..) {
-                        Some(block) => block,
-                        None => break Exit::Panic,
-                    },
+                    Flow::Jump(target) => ops.get(target as usize..).unwrap_or_default(),
                     Flow::Stop => break frame.exit,
                 };
                 if W::ACTIVE {
@@ -141,10 +137,7 @@ impl InterpreterMachine {
                 let Some(first) = target.first() else {
                     break Exit::Panic;
                 };
-                let cost = match first.cost() {
-                    UNPRICED => code.price(ops.len() - target.len()),
-                    cost => cost,
-                };
+                let cost = code.cost_of(first, ops.len() - target.len());
                 rest = target.iter();
                 if gas < u64::from(cost) {
                     self.charged = false;
@@ -194,7 +187,13 @@ impl InterpreterMachine {
         let exit = loop {
             for_each_op!(with_all);
         };
-        self.index = Some(taken!() as u32 - 1);
+        self.stopped(taken!() as u32 - 1, gas, exit)
+    }
+
+    /// Keeps where and with how much gas it stopped.
+    #[inline(always)]
+    fn stopped(&mut self, index: u32, gas: u64, exit: Exit) -> Result<Exit, PageError> {
+        self.index = Some(index);
         self.gas = gas;
         self.called = matches!(exit, Exit::HostCall(_));
         match exit {

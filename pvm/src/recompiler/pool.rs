@@ -104,6 +104,9 @@ impl Kept {
     }
 }
 
+/// Windows of a process that wait for the next machine. Boxed, for a call moves one in and out.
+pub(super) type Pool = Vec<Box<Window>>;
+
 /// Address space with a state for each page.
 pub(super) struct Window {
     mapping: Mapping,
@@ -140,7 +143,7 @@ impl Window {
     /// A window in which nothing but some of the regions of `map` is open, and nothing is
     /// touched but pages of its sources, as they were at first.
     /// `tracked`: writes are to be recorded by the kernel, where it does that.
-    pub fn take(map: &MemoryMap, tracked: bool) -> Option<Window> {
+    pub fn take(map: &MemoryMap, tracked: bool) -> Option<Box<Window>> {
         let process = process::current();
         let mut pool = process.pool();
         if let Some(index) = best_fit(&pool, map, tracked) {
@@ -168,14 +171,14 @@ impl Window {
         Some(window)
     }
 
-    fn new(process: &'static Process, tracked: bool) -> Option<Window> {
+    fn new(process: &'static Process, tracked: bool) -> Option<Box<Window>> {
         let mut mapping = Mapping::reserved(HEAD_LEN + WINDOW_LEN)?;
         mapping.protect(0, HEAD_LEN, Protection::ReadWrite)?;
         let tracker = process.tracker().filter(|_| tracked);
         if let Some(tracker) = tracker {
             tracker.watch(&mapping, HEAD_LEN)?;
         }
-        Some(Window {
+        Some(Box::new(Window {
             mapping,
             process,
             tracker,
@@ -188,7 +191,7 @@ impl Window {
             originals: BTreeMap::new(),
             boundaries: 0,
             changes: 0,
-        })
+        }))
     }
 
     /// Whether a machine of `map` can have this pooled window as it is.
@@ -203,7 +206,7 @@ impl Window {
     }
 
     /// Makes the window fit for the next machine, best for one with the same `map`.
-    pub fn give_back(mut self, map: &MemoryMap) {
+    pub fn give_back(mut self: Box<Self>, map: &MemoryMap) {
         let fit = self.process.is_current() && (self.wipe(map).is_some() || self.reset().is_some());
         if !fit {
             return;
@@ -603,7 +606,7 @@ pub(super) fn without_areas<T>(f: impl FnOnce() -> T) -> T {
 }
 
 /// The pooled window that spares a machine of `map` the most, the last one used if in doubt.
-fn best_fit(pool: &[Window], map: &MemoryMap, tracked: bool) -> Option<usize> {
+fn best_fit(pool: &[Box<Window>], map: &MemoryMap, tracked: bool) -> Option<usize> {
     let mut best = None;
     for (index, window) in pool.iter().enumerate().rev() {
         if window.tracker.is_some() != tracked {

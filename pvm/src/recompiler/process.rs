@@ -10,13 +10,13 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::codes::Slot;
-use super::pool::Window;
+use super::pool::Pool;
 use super::sys;
 use super::tracker::Tracker;
 
 /// One for each process that ran this engine; never given back.
 pub(super) struct Process {
-    pool: Mutex<Vec<Window>>,
+    pool: Mutex<Pool>,
     free_slots: Mutex<Vec<&'static Slot>>,
     tracker: Option<Tracker>,
     pagemap: Option<File>,
@@ -72,7 +72,7 @@ impl Process {
         ptr::eq(self, current())
     }
 
-    pub fn pool(&self) -> MutexGuard<'_, Vec<Window>> {
+    pub fn pool(&self) -> MutexGuard<'_, Pool> {
         self.pool.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

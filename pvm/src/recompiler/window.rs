@@ -64,7 +64,7 @@ pub(super) fn tracked(map: &MemoryMap, page: u32) -> Option<Range<u32>> {
 
 /// A machine's memory in a window.
 pub(super) struct WindowMemory {
-    window: ManuallyDrop<Window>,
+    window: ManuallyDrop<Box<Window>>,
     map: MemoryMap,
     /// Pages written outside of eager regions and tracked ranges, in order of their first write.
     written: Vec<u32>,
