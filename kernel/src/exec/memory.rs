@@ -71,12 +71,15 @@ impl FrameMemory {
         let fixed = loaded.fixed_memory.get().filter(|_| kept.is_empty());
         let (map, mapped) = match fixed {
             Some(map) => (map.clone(), Vec::new()),
-            None => FrameMemory::lay_out(store, loaded, table, kept)?,
+            None => {
+                let (map, mapped) = FrameMemory::lay_out(store, loaded, table, kept)?;
+                if mapped.is_empty() && kept.is_empty() {
+                    // Another thread may have been faster, with the same layout.
+                    let _ = loaded.fixed_memory.set(map.clone());
+                }
+                (map, mapped)
+            }
         };
-        if mapped.is_empty() && kept.is_empty() {
-            // Another thread may have been faster, with the same layout.
-            let _ = loaded.fixed_memory.set(map.clone());
-        }
         let memory = FrameMemory {
             mapped,
             kept: kept.clone(),
