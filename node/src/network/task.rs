@@ -504,8 +504,11 @@ impl Task {
     fn dial_start(&mut self, index: usize, peer: Option<PeerId>, addresses: Vec<Multiaddr>) {
         for address in addresses {
             let options = match peer {
-                Some(peer) => DialOpts::peer_id(peer).addresses(vec![address]).build(),
-                None => DialOpts::unknown_peer_id().address(address).build(),
+                Some(peer) => to_peer(peer, vec![address]),
+                None => DialOpts::unknown_peer_id()
+                    .address(address)
+                    .allocate_new_port()
+                    .build(),
             };
             match self.swarm.dial(options) {
                 Ok(()) | Err(DialError::DialPeerConditionFalse(_)) => {}
@@ -575,8 +578,7 @@ impl Task {
             .book
             .known_due(wanted, now, |peer| peers.contains(peer));
         for (peer, addresses) in due {
-            let options = DialOpts::peer_id(peer).addresses(addresses).build();
-            if let Err(error) = self.swarm.dial(options) {
+            if let Err(error) = self.swarm.dial(to_peer(peer, addresses)) {
                 debug!(target: "network", %peer, %error, "dialling failed");
             }
         }
@@ -601,6 +603,15 @@ impl Task {
         self.shared.metrics.network.peers.set(infos.len() as i64);
         self.publish.send_replace(Arc::new(infos));
     }
+}
+
+/// How a peer is dialled: from a port of its own. From the one this node listens on, every dial
+/// fails as long as another program has the same port on another address.
+fn to_peer(peer: PeerId, addresses: Vec<Multiaddr>) -> DialOpts {
+    DialOpts::peer_id(peer)
+        .addresses(addresses)
+        .allocate_new_port()
+        .build()
 }
 
 /// What a request is for, in metrics.

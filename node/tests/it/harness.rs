@@ -12,6 +12,8 @@ use tempfile::TempDir;
 
 /// How long anything may take before a test gives up; a loaded machine is slow.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+/// What nodes log. Tests wait for lines of level info; the rest is for those that fail.
+const LOG_LEVEL: &str = "info,network=debug";
 /// Time slots of test chains, in milliseconds.
 pub const SLOT_MS: u64 = 100;
 
@@ -187,7 +189,7 @@ impl Chain {
             "--metrics-listen",
             "127.0.0.1:0",
         ]);
-        arguments.extend(["--log", "json"]);
+        arguments.extend(["--log", "json", "--log-level", LOG_LEVEL]);
         arguments.extend(flags);
         Node::start(&arguments)
     }
@@ -367,6 +369,10 @@ impl Drop for Node {
         // It may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            self.seen.extend(self.lines.iter());
+            eprintln!("the log of {}:\n{}", self.rpc, self.seen.join("\n"));
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Nodes in processes of their own, on loopback.
 
+use std::net::TcpListener;
+
 use serde_json::{Value, json};
 
 use crate::harness::{Chain, Node, json_of};
@@ -62,6 +64,17 @@ fn blocks_and_events_travel() {
             .p2p()
             .contains(peer["peer_id"].as_str().expect("a name"))
     );
+}
+
+#[test]
+fn a_port_that_others_have_on_another_address_is_no_hindrance() {
+    let chain = Chain::new();
+    let author = chain.start_peer("author", Some("alice"), &[]);
+    let taken = TcpListener::bind("127.0.0.2:0").expect("a free port");
+    let port = taken.local_addr().expect("an address").port();
+    let listen = format!("/ip4/127.0.0.1/tcp/{port}");
+    let other = chain.start_listening("other", &listen, None, &[&author], &[]);
+    agree_on(3, [&author, &other]);
 }
 
 #[test]
