@@ -109,11 +109,18 @@ fn chain(program: &Program) -> Genesis {
     genesis
 }
 
+/// A node with these entries, on one of the engines.
+type Open = fn(&Genesis, &[(u8, Cap)]) -> Node;
+
+fn on_interpreter(genesis: &Genesis, entries: &[(u8, Cap)]) -> Node {
+    Node::with_entries(genesis, &[], entries)
+}
+
 /// Time and gas of running a program and committing what it changed, on a state just loaded.
-fn build(genesis: &Genesis, entries: &[(u8, Cap)]) -> Cost {
+fn build(open: Open, genesis: &Genesis, entries: &[(u8, Cap)]) -> Cost {
     let mut gas = 0;
     let ns = shortest(3, || {
-        let mut node = Node::with_entries(genesis, &[], entries);
+        let mut node = open(genesis, entries);
         node.dispatch(SUBMIT, event([])).expect("accepted");
         let start = Instant::now();
         let built = node.build().expect("built");
@@ -129,8 +136,8 @@ fn build(genesis: &Genesis, entries: &[(u8, Cap)]) -> Cost {
 }
 
 /// Time and gas of running a program on a state that is in memory.
-fn simulate(genesis: &Genesis, entries: &[(u8, Cap)]) -> Cost {
-    let node = Node::with_entries(genesis, &[], entries);
+fn simulate(open: Open, genesis: &Genesis, entries: &[(u8, Cap)]) -> Cost {
+    let node = open(genesis, entries);
     let event = event([]);
     let mut gas = node.simulate(0, &event).gas_used;
     let ns = shortest(5, || {
@@ -165,8 +172,8 @@ impl Bench {
             chain(&program)
         };
         let measure = |count| match commits {
-            true => build(&program(count), &self.entries),
-            false => simulate(&program(count), &self.entries),
+            true => build(on_interpreter, &program(count), &self.entries),
+            false => simulate(on_interpreter, &program(count), &self.entries),
         };
         let (few, many) = (measure(count / 10), measure(count));
         let steps = (count - count / 10) as f64;
@@ -190,8 +197,8 @@ impl Bench {
             chain(&program)
         };
         let measure = |genesis: &Genesis| match commits {
-            true => build(genesis, &self.entries),
-            false => simulate(genesis, &self.entries),
+            true => build(on_interpreter, genesis, &self.entries),
+            false => simulate(on_interpreter, genesis, &self.entries),
         };
         let (none, some) = (measure(&program(&base, 1)), measure(&program(step, 32)));
         let units = (32 * bytes / 64) as f64;
@@ -325,7 +332,7 @@ fn bytes(bench: &Bench) {
     });
 }
 
-fn pages(entries: &[(u8, Cap)]) {
+fn pages(engine: &str, open: Open, entries: &[(u8, Cap)]) {
     let measure = |what: &str, slot: Option<u8>, commits: bool, reads: bool| {
         let program = |pages: u32| {
             let mut program = Program::new();
@@ -355,15 +362,15 @@ fn pages(entries: &[(u8, Cap)]) {
             chain(&program)
         };
         let run = |pages| match commits {
-            true => build(&program(pages), entries),
-            false => simulate(&program(pages), entries),
+            true => build(open, &program(pages), entries),
+            false => simulate(open, &program(pages), entries),
         };
         let (few, many) = (run(400), run(4000));
         let cost = Cost {
             ns: (many.ns - few.ns) / 3600.0,
             gas: (many.gas - few.gas) / 3600.0,
         };
-        row(what, &cost);
+        row(&format!("{what}, {engine}"), &cost);
     };
     measure("page written, ephemeral", None, false, false);
     measure("page written, persistent, committed", Some(45), true, false);
@@ -629,7 +636,8 @@ fn instructions() {
         });
         chain(&program)
     };
-    let (few, many) = (simulate(&program(200), &[]), simulate(&program(5000), &[]));
+    let run = |rounds| simulate(on_interpreter, &program(rounds), &[]);
+    let (few, many) = (run(200), run(5000));
     let cost = Cost {
         ns: (many.ns - few.ns) / (6.0 * 4800.0),
         gas: (many.gas - few.gas) / (6.0 * 4800.0),
@@ -650,7 +658,8 @@ fn main() {
     calls(&bench);
     entries.retain(|(slot, _)| ![MAP, CALLEES].contains(slot));
     entries.push((44, Cap::Data(Data::new(&long_bytes(4096 * 4096)))));
-    pages(&entries);
+    pages("interpreter", on_interpreter, &entries);
+    pages("recompiler", Node::on_other_engine, &entries);
     signatures();
     code();
     transfers();
