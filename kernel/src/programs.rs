@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use jar_cap::image::{Endpoint, Image, Limits, Pinned};
+use jar_cap::image::{Endpoint, Image, Limits, Mapping, Pinned, Source};
 use jar_cap::{Cap, Data, Hash, ImageRef, Key, MemoryStore, NodeStore, StoreError};
-use jar_pvm::{Code, Engine, GasModel, MemoryMap, PageError, PageSource};
+use jar_pvm::{Code, Engine, GasModel, MemoryMap, PAGE_SIZE, PageError, PageSource};
 
 use crate::error::KernelError;
 use crate::exec::Table;
@@ -29,6 +29,10 @@ pub struct Loaded {
     /// The pages of its pinned Data. They are the same for all its machines, which lets an
     /// engine keep what it has read.
     pub(crate) sources: BTreeMap<Key, Arc<dyn PageSource>>,
+    /// Writable bytes that a call adds to the live memory.
+    pub(crate) writable_bytes: u64,
+    /// Pages of its eager mappings.
+    pub(crate) eager_pages: u64,
     /// The layout of its memory, if that depends on no Instance's slots; from the first call on.
     pub(crate) fixed_memory: OnceLock<MemoryMap>,
 }
@@ -63,8 +67,16 @@ impl Loaded {
                 pinned_short[usize::from(slot >> 6)] |= 1 << (slot & 63);
             }
         }
+        let bytes_of = |chosen: &dyn Fn(&Mapping) -> bool| -> u64 {
+            let mappings = image.memory.iter().filter(|mapping| chosen(mapping));
+            mappings.map(|mapping| u64::from(mapping.size)).sum()
+        };
+        let is_eager =
+            |mapping: &Mapping| matches!(mapping.source, Source::Ephemeral { eager: true, .. });
         Ok(Loaded {
             pinned_short,
+            writable_bytes: bytes_of(&|mapping| is_writable(mapping, &pinned)),
+            eager_pages: bytes_of(&is_eager) / u64::from(PAGE_SIZE),
             fixed_memory: OnceLock::new(),
             code: engine.prepare(Arc::new(program), GasModel::Pipeline),
             handle: handle.clone(),
@@ -95,9 +107,22 @@ impl Loaded {
         }
     }
 
+    /// Whether a mapping can be written.
+    pub(crate) fn is_writable(&self, mapping: &Mapping) -> bool {
+        is_writable(mapping, &self.pinned)
+    }
+
     /// Bytes of the Image, which its prepared code grows with.
     fn size(&self) -> usize {
         self.handle.size() as usize
+    }
+}
+
+/// Whether a mapping can be written: what an Image pins can't.
+fn is_writable(mapping: &Mapping, pinned: &BTreeMap<Key, Cap>) -> bool {
+    match &mapping.source {
+        Source::Slot(path) => !pinned.contains_key(path.split_first().0),
+        Source::Ephemeral { .. } => true,
     }
 }
 

@@ -242,7 +242,7 @@ fn a_refused_call_changes_nothing() {
     let main = program(Role::Transact(0), |asm| {
         asm.call(Op::Call, &[41, 0]);
         report(asm, &[A0, A1]);
-        asm.call(Op::Call, &[slots::CONSENSUS.into(), 0]);
+        asm.call(Op::Call, &[slots::CONSENSUS.into(), 1000]);
         report(asm, &[A0, A1]);
         asm.call(Op::Call, &[0, 0]);
         report(asm, &[A0, A1]);
@@ -306,5 +306,114 @@ fn a_fault_gives_back_its_part_of_limits() {
         assert_eq!(outcome.records.len(), 2);
         let report = reports(&outcome).remove(1);
         assert_eq!(report, [CallStatus::Faulted as u64, 0]);
+    }
+}
+
+/// Frames and machines serve one call after another: none sees anything of those before, not in
+/// registers, memory, rights, prices or what is owed; of more programs than are kept at hand, too.
+#[test]
+fn a_call_finds_nothing_of_the_calls_before_it() {
+    let callees = 12;
+    // Halts with all that it finds and what the score tells, all of it 0 at first in a Call.
+    let everything = |asm: &mut Asm| {
+        asm.load(7, RAM).load(8, RAM + 5 * 4096).add(0, 0, 7);
+        for register in [1, 2, 3, 4, 5, 6, 8, 9, 10, 11, 12] {
+            asm.add(0, 0, register);
+        }
+        asm.call(Op::Score, &[slots::CONSENSUS.into(), 1000])
+            .add(A0, 0, A0);
+        for register in (0..=12).filter(|register| *register != A0) {
+            asm.set(register, 99);
+        }
+        asm.store(RAM, 0).store(RAM + 5 * 4096, 0).halt();
+    };
+    let entries: Vec<(u8, Cap)> = (0..callees)
+        .map(|index| {
+            let mut callee = Program::new();
+            callee.data(&[index]);
+            callee.endpoint(0, "call", Role::Call, everything);
+            callee.endpoint(1, "view", Role::View, everything);
+            callee.endpoint(2, "fault", Role::Call, |asm| {
+                asm.set(0, 99).store(RAM, 0).trap();
+            });
+            let table = [(slots::CONSENSUS, native(NativeKind::Consensus))];
+            (CALLEE + index, instance(&callee, &table))
+        })
+        .collect();
+    let rounds = [0, 1, 0, 2, 0, 0, 1];
+    let main = program(Role::Transact(0), |asm| {
+        for endpoint in rounds {
+            for index in 0..u64::from(callees) {
+                asm.call(Op::GasLeft, &[]).mov(4, A0);
+                asm.call(Op::Call, &[u64::from(CALLEE) + index, endpoint])
+                    .mov(5, A1)
+                    .mov(6, A0);
+                asm.call(Op::GasLeft, &[]).mov(3, A0);
+                report(asm, &[3, 4, 5, 6]);
+            }
+        }
+        asm.halt_with(0);
+    });
+    let mut genesis = genesis(&passing(&main));
+    genesis.params.event_gas = 1 << 32;
+    genesis.params.block_gas = 1 << 33;
+    for mut node in [
+        node_of(&genesis, &entries),
+        Node::on_other_engine(&genesis, &entries),
+    ] {
+        let outcome = run(&mut node);
+        assert_eq!(outcome.ending, Ending::Halted(0));
+        let mut seen = reports(&outcome).into_iter();
+        let mut spent = [None; 3];
+        for (round, endpoint) in rounds.into_iter().enumerate() {
+            for index in 0..callees {
+                let report = seen.next().expect("one each");
+                let told = match endpoint {
+                    0 => [CallStatus::Ok as u64, 0],
+                    1 => [CallStatus::Ok as u64, code(Status::Denied)],
+                    _ => [CallStatus::Faulted as u64, Fault::Panic as u64],
+                };
+                assert_eq!(report[2..], told, "{round} {index}");
+                // In the first round each pays for its code.
+                if round > 0 {
+                    let gas = report[1] - report[0];
+                    let before = spent[endpoint as usize].replace(gas);
+                    assert!(before.is_none_or(|before| before == gas), "{round} {index}");
+                }
+            }
+        }
+        assert_eq!(seen.next(), None);
+    }
+}
+
+/// A call that changes nothing leaves the value that was there; one that changes something and
+/// changes it back, an equal one.
+#[test]
+fn what_no_call_changed_is_as_it_was() {
+    let callee = program(Role::Call, |asm| {
+        asm.if_eq(A0, 1, |asm| {
+            asm.call(Op::MintCnode, &[60]).call(Op::Drop, &[60]);
+        })
+        .if_eq(A0, 2, |asm| {
+            asm.call(Op::MintCnode, &[60]);
+        })
+        .halt_with(0);
+    });
+    let main = |argument| {
+        program(Role::Transact(0), |asm| {
+            for argument in [0, argument, 0] {
+                asm.call(Op::Call, &[CALLEE.into(), 0, argument]);
+            }
+            asm.halt_with(0);
+        })
+    };
+    for argument in [0, 1, 2] {
+        for table in [vec![], vec![(50, data(b"kept"))]] {
+            let mut node = node(&main(argument), &[(CALLEE, instance(&callee, &table))]);
+            let before = node.get(&[CALLEE]);
+            assert_eq!(run(&mut node).ending, Ending::Halted(0));
+            assert_eq!(node.get(&[CALLEE]) == before, argument != 2, "{argument}");
+            assert_eq!(callee_bytes(&node, 50).is_some(), !table.is_empty());
+        }
     }
 }

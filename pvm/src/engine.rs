@@ -74,6 +74,10 @@ pub trait Machine: Send {
     /// run is resumed inside a block.
     fn set_pc(&mut self, pc: u32, charged: bool);
 
+    /// Back to how [`Code::machine`] made it, with the same memory as at first. `false` where a
+    /// new machine is the better way: then nothing is promised of this one but memory safety.
+    fn reset(&mut self) -> bool;
+
     /// Gas left.
     fn gas(&self) -> u64;
 

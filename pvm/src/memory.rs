@@ -10,6 +10,8 @@ const PAGE_LEN: usize = PAGE_SIZE as usize;
 /// Pages per second-level table, and second-level tables.
 const FANOUT: usize = 1024;
 const CACHE_LEN: usize = 128;
+/// Pages that there is room for at the most when all are untouched again.
+const KEPT_PAGES_MAX: usize = 64;
 
 type Page = [u8; PAGE_LEN];
 type Table = [PageRef; FANOUT];
@@ -113,6 +115,19 @@ impl PagedMemory {
             stores: NO_TRANSLATIONS,
             fault: None,
         }
+    }
+
+    /// Makes all pages untouched.
+    pub(crate) fn reset(&mut self) {
+        if self.tables.is_empty() {
+            return;
+        }
+        self.tables.clear();
+        self.places.truncate(1);
+        self.places.shrink_to(KEPT_PAGES_MAX);
+        self.written = Vec::new();
+        (self.loads, self.stores) = (NO_TRANSLATIONS, NO_TRANSLATIONS);
+        self.fault = None;
     }
 
     pub(crate) fn map(&self) -> &MemoryMap {

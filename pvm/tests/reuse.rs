@@ -75,6 +75,55 @@ fn written(code: &Arc<dyn Code>, map: &MemoryMap, pages: std::ops::Range<u32>) {
     walk(&mut *machine, pages, 8, u64::MAX);
 }
 
+/// A machine that was reset is as a new one: what it sees, what it counts, what it may do.
+#[test]
+fn a_reset_machine_is_a_new_one() {
+    let bytes: Vec<u8> = (0..4096).map(|index| index as u8).collect();
+    let pages = Arc::new(Pages([(0, bytes.clone()), (3, bytes)].into()));
+    let sourced = |access, eager| Region {
+        backing: Backing::Source(pages.clone()),
+        eager,
+        ..region(START, 5, access)
+    };
+    let behind = region(START + 5 * PAGE_SIZE, PAGES - 5, Access::ReadWrite);
+    let mut layouts = vec![map(false), map(true)];
+    for access in [Access::Read, Access::ReadWrite] {
+        for eager in [false, true] {
+            let regions = vec![sourced(access, eager), behind.clone()];
+            layouts.push(MemoryMap::new(regions).unwrap());
+        }
+    }
+    for engine in engines() {
+        let code = walker(&*engine);
+        for layout in &layouts {
+            let mut machine = code.clone().machine(layout.clone());
+            for pages in [0..PAGES, 3..4, 6..9, 0..0, 4..14, 0..PAGES] {
+                let mut fresh = code.clone().machine(layout.clone());
+                assert_eq!(state(&*machine), state(&*fresh));
+                let run = |machine: &mut dyn Machine| {
+                    machine.set_gas(1 << 40);
+                    machine.set_reg(1, u64::from(START + pages.start * PAGE_SIZE));
+                    machine.set_reg(3, u64::from(START + pages.end * PAGE_SIZE));
+                    machine.set_reg(4, 8);
+                    machine.set_reg(5, 7);
+                    let exit = machine.run().unwrap();
+                    let mut bytes = vec![0; (PAGES * PAGE_SIZE) as usize];
+                    machine.read(START, &mut bytes).unwrap();
+                    (exit, state(machine), bytes)
+                };
+                assert!(run(&mut *machine) == run(&mut *fresh), "{}", engine.name());
+                assert!(machine.reset());
+            }
+        }
+    }
+}
+
+fn state(machine: &dyn Machine) -> ([u64; 13], u32, u64, Vec<u32>, u32) {
+    let written = machine.written_pages();
+    let count = machine.written_count();
+    (*machine.regs(), machine.pc(), machine.gas(), written, count)
+}
+
 #[test]
 fn nothing_of_an_earlier_guest_is_seen() {
     let layouts = [

@@ -100,6 +100,15 @@ impl CNode {
         matches!(self.table, Root::Loaded(Link::Empty))
     }
 
+    /// Whether both are one map in memory. A change makes it another one.
+    pub fn is_same(&self, other: &CNode) -> bool {
+        match (&self.table, &other.table) {
+            (Root::Loaded(one), Root::Loaded(other)) => one.is_same(other),
+            (Root::Stored(one), Root::Stored(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+
     /// The trie root: 32 zero bytes when empty. Hashes what changed.
     pub fn root(&self) -> Hash {
         match &self.table {

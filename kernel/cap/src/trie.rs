@@ -279,6 +279,16 @@ impl Link {
         }))
     }
 
+    /// Whether both are one subtree in memory.
+    pub(crate) fn is_same(&self, other: &Link) -> bool {
+        match (self, other) {
+            (Link::Empty, Link::Empty) => true,
+            (Link::Leaf(one), Link::Leaf(other)) => Arc::ptr_eq(one, other),
+            (Link::Branch(one), Link::Branch(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+
     /// The hash, where it is known without hashing.
     fn known_hash(&self) -> Option<Hash> {
         match self {

@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jar_abi::slots;
 use jar_cap::image::Endpoint;
-use jar_cap::{
-    Body, CNode, Cap, Data, Hash, ImageRef, Instance, NodeStore, Path, Resource, StoreError,
-};
+use jar_cap::{CNode, Cap, Data, Hash, ImageRef, Instance, NodeStore, Path, Resource, StoreError};
 use jar_pvm::Machine;
 
 use crate::exec::effects::EffectLog;
-use crate::exec::memory::{FrameMemory, declared_bytes};
+use crate::exec::memory::FrameMemory;
 use crate::exec::meters::Meters;
+use crate::exec::run::RESULT;
 use crate::exec::{Stop, Table};
 use crate::hardware::Store;
 use crate::programs::Loaded;
@@ -24,6 +24,8 @@ pub(crate) struct Frame {
     pub machine: Box<dyn Machine>,
     /// Where in the owner's table the Instance came from; `None` at the root.
     pub origin: Option<Path>,
+    /// The Instance before the call, while that is in its owner's table.
+    former: Option<Instance>,
     /// What it and its callees that halted asked for.
     pub effects: EffectLog,
     /// Whether the frame, or one above it, is a View.
@@ -67,7 +69,7 @@ pub(crate) enum WaitsFor {
 /// The parts of a program Instance.
 pub(crate) struct Program {
     pub type_id: Hash,
-    pub table: Table,
+    pub cnode: CNode,
     pub loaded: Arc<Loaded>,
 }
 
@@ -77,30 +79,45 @@ pub(crate) struct Entry<'a> {
     /// φ7..φ10.
     pub arguments: [u64; 4],
     pub scratch: Option<Cap>,
-    pub origin: Option<Path>,
+    /// Where in the owner's table the Instance is, and itself; `None` at the root.
+    pub callee: Option<(Path, Instance)>,
     pub is_view: bool,
     pub is_copy: bool,
 }
 
 impl Frame {
-    /// A frame about to run its endpoint, with no gas yet.
+    /// A frame about to run its endpoint, with no gas yet; made of a [cleared](Self::clear) one
+    /// of this program, if there is one. The root's table can be undone.
     pub fn enter(
         store: &Arc<dyn Store>,
-        mut program: Program,
+        program: Program,
         entry: Entry<'_>,
+        cleared: Option<Box<Frame>>,
     ) -> Result<Box<Frame>, Stop> {
-        let scratch = jar_abi::slots::SCRATCH.into();
-        program.table.set(&**store, &scratch, entry.scratch)?;
-        let mut frame = Frame::new(store, program, &BTreeMap::new())?;
-        let machine = &mut frame.machine;
+        let Program {
+            type_id,
+            cnode,
+            loaded,
+        } = program;
+        let mut table = Table::from(cnode);
+        if entry.callee.is_none() {
+            table.keep();
+        }
+        table.replace(&**store, slots::SCRATCH, entry.scratch)?;
+        let mut frame = match cleared {
+            Some(mut frame) => {
+                (frame.type_id, frame.table) = (type_id, table);
+                frame
+            }
+            None => Frame::new(store, type_id, loaded, table, &BTreeMap::new())?,
+        };
+        let regs = frame.machine.regs_mut();
         for (register, value) in &entry.endpoint.regs {
-            machine.set_reg(usize::from(*register), *value);
+            regs[usize::from(*register)] = *value;
         }
-        for (offset, value) in entry.arguments.iter().enumerate() {
-            machine.set_reg(7 + offset, *value);
-        }
-        machine.set_pc(entry.endpoint.pc, false);
-        frame.origin = entry.origin;
+        regs[RESULT..][..entry.arguments.len()].copy_from_slice(&entry.arguments);
+        frame.machine.set_pc(entry.endpoint.pc, false);
+        (frame.origin, frame.former) = entry.callee.unzip();
         frame.is_view = entry.is_view;
         frame.is_copy = entry.is_copy;
         Ok(frame)
@@ -110,22 +127,20 @@ impl Frame {
     /// slot.
     pub fn new(
         store: &Arc<dyn Store>,
-        program: Program,
+        type_id: Hash,
+        loaded: Arc<Loaded>,
+        table: Table,
         kept: &BTreeMap<u8, Data>,
     ) -> Result<Box<Frame>, Stop> {
-        let Program {
-            type_id,
-            table,
-            loaded,
-        } = program;
         let (map, memory) = FrameMemory::map(store, &loaded, &table, kept)?;
         Ok(Box::new(Frame {
             machine: loaded.code.clone().machine(map),
-            writable_bytes: declared_bytes(&loaded),
+            writable_bytes: loaded.writable_bytes,
             loaded,
             type_id,
             table,
             origin: None,
+            former: None,
             effects: EffectLog::default(),
             is_view: false,
             is_copy: false,
@@ -140,6 +155,40 @@ impl Frame {
         }))
     }
 
+    /// Lets go of all that the call left which has ended: the frame is as a new one, but of no
+    /// Instance. `false` where it can't serve another call of its program.
+    pub fn clear(&mut self) -> bool {
+        // All fields, so that none is forgotten.
+        let Frame {
+            loaded,
+            type_id: _,
+            table,
+            machine,
+            origin,
+            former,
+            effects,
+            is_view,
+            is_copy,
+            writable_bytes: _,
+            memory,
+            gas,
+            quota,
+            is_funded,
+            goes_on_at,
+            waits_for,
+            waiting,
+            next_image,
+        } = self;
+        *table = Table::default();
+        (*origin, *former) = (None, None);
+        *effects = EffectLog::default();
+        (*is_view, *is_copy, *is_funded) = (false, false, false);
+        (*gas, *quota) = (Meters::default(), Meters::default());
+        (*goes_on_at, *waits_for, *next_image) = (None, None, None);
+        waiting.clear();
+        memory.clear(loaded) && machine.reset()
+    }
+
     /// Pages written and not settled; from now on they are. A frame that never had the gas to
     /// begin has written none, eager ones neither.
     pub fn settle_written(&mut self) -> u64 {
@@ -149,29 +198,24 @@ impl Frame {
         }
     }
 
-    /// The Instance's parts, for a frame that ends.
-    pub fn take_program(&mut self) -> Program {
-        Program {
-            type_id: self.type_id,
-            table: std::mem::take(&mut self.table),
-            loaded: self.loaded.clone(),
-        }
+    /// The Instance as it was before the call, of a frame whose table can be undone.
+    pub fn undo(&mut self, store: &dyn NodeStore) -> Result<Instance, Stop> {
+        let table = self.table.take_undone(store)?;
+        Ok(Instance::program(
+            self.type_id,
+            self.loaded.handle.clone(),
+            table,
+        ))
     }
 
-    /// The Instance's new value, of a frame that has ended.
+    /// The Instance's new value, of a frame that has ended: the former one, if nothing changed.
     pub fn end(&mut self, store: &dyn NodeStore) -> Result<Instance, StoreError> {
-        let table = std::mem::take(&mut self.table).into_map(store)?;
-        let instance = Instance::program(self.type_id, self.loaded.handle.clone(), table);
+        let table = self.table.take_map(store)?;
+        let is_same = |former: &Instance| former.cnode().is_some_and(|map| map.is_same(&table));
+        let instance = match self.former.take().filter(is_same) {
+            Some(former) => former,
+            None => Instance::program(self.type_id, self.loaded.handle.clone(), table),
+        };
         Ok(instance.with_image(self.next_image.take()))
-    }
-}
-
-/// The parts of a program Instance; `None` for a native one.
-pub(crate) fn program_parts(instance: &Instance) -> Option<(Hash, ImageRef, CNode)> {
-    match instance.body() {
-        Body::Program { image, cnode, .. } => {
-            Some((instance.type_id(), image.clone(), cnode.clone()))
-        }
-        Body::Native { .. } | Body::File(_) => None,
     }
 }

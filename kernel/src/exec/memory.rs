@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jar_abi::Status;
-use jar_cap::image::{Image, Mapping, Source};
-use jar_cap::{Cap, Data, NodeStore, Path, StoreError};
+use jar_cap::image::{Mapping, Source};
+use jar_cap::{Cap, Data, Key, NodeStore, Path, StoreError};
 use jar_pvm::{Access, Backing, Machine, MemoryMap, PAGE_SIZE, PageError, PageSource, Region};
 
 use crate::error::KernelError;
@@ -83,11 +83,18 @@ impl FrameMemory {
         let memory = FrameMemory {
             mapped,
             kept: kept.clone(),
-            eager_pages: eager_pages(&loaded.image),
-            writable_pages: declared_bytes(loaded) / u64::from(PAGE_SIZE),
-            ..FrameMemory::default()
+            ..FrameMemory::of(loaded)
         };
         Ok((map, memory))
+    }
+
+    /// Without mapped slots.
+    fn of(loaded: &Loaded) -> FrameMemory {
+        FrameMemory {
+            eager_pages: loaded.eager_pages,
+            writable_pages: loaded.writable_bytes / u64::from(PAGE_SIZE),
+            ..FrameMemory::default()
+        }
     }
 
     /// The layout of an Image's memory, and its persistent mappings.
@@ -109,7 +116,7 @@ impl FrameMemory {
                         None => mapped_data(&**store, loaded, table, path)?,
                         kept => kept,
                     };
-                    if is_writable(mapping, loaded) {
+                    if loaded.is_writable(mapping) {
                         mapped.push(MappedSlot {
                             index,
                             path: path.clone(),
@@ -129,7 +136,7 @@ impl FrameMemory {
             regions.push(Region {
                 start: mapping.start,
                 pages: page_count(mapping),
-                access: if is_writable(mapping, loaded) {
+                access: if loaded.is_writable(mapping) {
                     Access::ReadWrite
                 } else {
                     Access::Read
@@ -148,6 +155,13 @@ impl FrameMemory {
         let map = MemoryMap::new(regions)
             .map_err(|error| KernelError::Internal(format!("checked mappings: {error}")))?;
         Ok((map, mapped))
+    }
+
+    /// Forgets all that was written. `false` where the layout holds for this call alone.
+    pub fn clear(&mut self, loaded: &Loaded) -> bool {
+        let is_fixed = loaded.fixed_memory.get().is_some() && self.kept.is_empty();
+        *self = FrameMemory::of(loaded);
+        is_fixed
     }
 
     /// Paths of the slots that writable memory shows.
@@ -259,10 +273,11 @@ impl FrameMemory {
         self.quota_pages = self.persistent;
     }
 
-    /// Lets an operation on `path` win over the mappings of that slot and of slots below it.
-    pub fn override_slots(&mut self, path: &Path) {
+    /// Lets an operation on the path of these keys win over the mappings of that slot and of
+    /// slots below it.
+    pub fn override_slots(&mut self, keys: &[Key]) {
         for mapped in &mut self.mapped {
-            mapped.overridden |= mapped.path.keys().starts_with(path.keys());
+            mapped.overridden |= mapped.path.keys().starts_with(keys);
         }
     }
 
@@ -340,33 +355,6 @@ fn pages_of(start: u32, pages: u32, written: &[u32]) -> &[u32] {
 
 fn page_count(mapping: &Mapping) -> u32 {
     mapping.size / PAGE_SIZE
-}
-
-fn is_writable(mapping: &Mapping, loaded: &Loaded) -> bool {
-    match &mapping.source {
-        Source::Slot(path) => !loaded.pinned.contains_key(path.split_first().0),
-        Source::Ephemeral { .. } => true,
-    }
-}
-
-/// Writable bytes that a call of this program adds to the live memory.
-pub(crate) fn declared_bytes(loaded: &Loaded) -> u64 {
-    loaded
-        .image
-        .memory
-        .iter()
-        .filter(|mapping| is_writable(mapping, loaded))
-        .map(|mapping| u64::from(mapping.size))
-        .sum()
-}
-
-fn eager_pages(image: &Image) -> u64 {
-    image
-        .memory
-        .iter()
-        .filter(|m| matches!(m.source, Source::Ephemeral { eager: true, .. }))
-        .map(|m| u64::from(page_count(m)))
-        .sum()
 }
 
 /// The Data behind a mapping; `None` for an empty slot, `WrongKind` for a missing parent or

@@ -9,7 +9,6 @@ use jar_pvm::PAGE_SIZE;
 use crate::error::KernelError;
 use crate::exec::Stop;
 use crate::exec::frame::{Frame, Program, Subtree, WaitsFor};
-use crate::exec::memory::declared_bytes;
 use crate::exec::run::Execution;
 use crate::exec::suspend::is_inside_block;
 
@@ -133,7 +132,7 @@ impl Execution<'_, '_> {
             next_image: frame.next_image,
         };
         let image = frame.loaded.handle.clone();
-        let table = frame.table.into_map(store)?;
+        let table = frame.table.take_map(store)?;
         Ok(Instance::paused(frame.type_id, image, table, paused))
     }
 
@@ -199,7 +198,7 @@ impl Execution<'_, '_> {
         let declared = chain
             .0
             .iter()
-            .map(|link| declared_bytes(&link.program.loaded));
+            .map(|link| link.program.loaded.writable_bytes);
         let live = self.live_bytes + declared.sum::<u64>();
         if live > params.max_live_memory {
             return Err(Status::Quota.into());
@@ -216,9 +215,6 @@ impl Execution<'_, '_> {
             return Err(Status::WrongKind.into());
         }
         self.live_bytes = live;
-        for frame in &subtree {
-            self.entered.insert(frame.loaded.handle.id());
-        }
         Ok(subtree)
     }
 
@@ -226,7 +222,12 @@ impl Execution<'_, '_> {
         let none = BTreeMap::new();
         let paused = link.instance.suspended();
         let kept = paused.map_or(&none, |paused| &paused.ephemeral);
-        let mut frame = Frame::new(&self.env.store, link.program, kept)?;
+        let Program {
+            type_id,
+            cnode,
+            loaded,
+        } = link.program;
+        let mut frame = Frame::new(&self.env.store, type_id, loaded, cnode.into(), kept)?;
         frame.origin = Some(link.origin);
         let Some(paused) = paused else {
             return Ok(frame);

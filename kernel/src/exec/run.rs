@@ -5,15 +5,14 @@ use std::sync::Arc;
 
 use jar_abi::{CallStatus, Fault, HostCall, Status};
 use jar_cap::image::{Endpoint, Role};
-use jar_cap::{Cap, Hash, ImageRef, Instance, NodeStore, Path};
+use jar_cap::{Body, Cap, Hash, ImageRef, Instance, NodeStore, Path};
 use jar_pvm::{Exit, Machine};
 
 use crate::block::Ending;
 use crate::dispatch::SlotView;
 use crate::error::KernelError;
 use crate::exec::effects::{Effect, Effects, LiveEffects};
-use crate::exec::frame::{Entry, Frame, Program, Subtree, program_parts};
-use crate::exec::memory::declared_bytes;
+use crate::exec::frame::{Entry, Frame, Program, Subtree};
 use crate::exec::meters::Rows;
 use crate::exec::{BlockInfo, Env, Grant, Invocation, Stop, Traces};
 use crate::programs::Loaded;
@@ -36,6 +35,12 @@ pub(crate) struct Finished<'t> {
 pub(super) const RESULT: usize = 7;
 /// Register of a CALL's status.
 pub(super) const STATUS: usize = 8;
+
+/// Prepared Images that a call keeps at hand.
+const RECENT_MAX: usize = 8;
+/// Frames that a call keeps for the next ones of their programs. Each holds as much memory as
+/// its machine does after a reset.
+const CLEARED_MAX: usize = 8;
 
 /// A call in progress.
 pub(crate) struct Execution<'a, 't> {
@@ -62,8 +67,14 @@ pub(crate) struct Execution<'a, 't> {
     /// Other Images entered in this call, by id: each pays for its code once.
     pub(super) entered: BTreeSet<Hash>,
     pub(super) live_bytes: u64,
-    /// What is left of the root when it has faulted.
-    ended: Option<Program>,
+    /// Those prepared last, the latest at the end; all of them are paid for.
+    recent: Vec<Arc<Loaded>>,
+    /// Frames that have ended, cleared, for the next calls of their programs; the one that was
+    /// used last at the end.
+    #[expect(clippy::vec_box, reason = "as those that run")]
+    cleared: Vec<Box<Frame>>,
+    /// The chain Instance before the call, when its frame has faulted.
+    undone: Option<Instance>,
 }
 
 /// What an operation leads to.
@@ -183,7 +194,9 @@ impl<'a, 't> Execution<'a, 't> {
             own_image: None,
             entered: BTreeSet::new(),
             live_bytes: 0,
-            ended: None,
+            recent: Vec::new(),
+            cleared: Vec::new(),
+            undone: None,
         }
     }
 
@@ -205,8 +218,10 @@ impl<'a, 't> Execution<'a, 't> {
         let internal = |what: &str| KernelError::Internal(what.to_string());
         let no_program = || internal("the chain Instance is not a program");
         let whole = instance.as_ref().ok_or_else(no_program)?;
-        self.own_image = program_parts(whole).map(|(_, image, _)| image.id());
-        let mut program = self
+        if let Body::Program { image, .. } = whole.body() {
+            self.own_image = Some(image.id());
+        }
+        let program = self
             .load_program(whole)
             .map_err(node_error)?
             .ok_or_else(no_program)?;
@@ -223,12 +238,11 @@ impl<'a, 't> Execution<'a, 't> {
         if !can_enter {
             return Ok(Root::Faulted(Fault::OutOfGas));
         }
-        program.table.keep();
         let entry = Entry {
             endpoint,
             arguments,
             scratch,
-            origin: None,
+            callee: None,
             is_view,
             is_copy: false,
         };
@@ -246,16 +260,14 @@ impl<'a, 't> Execution<'a, 't> {
 
     /// The chain Instance before the call, which faulted.
     fn undone(&mut self) -> Result<Instance, KernelError> {
-        let root = self.ended.take();
-        let root = root.or_else(|| self.frames.first_mut().map(|frame| frame.take_program()));
-        let lost = || KernelError::Internal("a call lost its chain Instance".into());
-        let Program {
-            type_id,
-            table,
-            loaded,
-        } = root.ok_or_else(lost)?;
-        let table = table.undone(self.store()).map_err(node_error)?;
-        Ok(Instance::program(type_id, loaded.handle.clone(), table))
+        let store = self.store();
+        match (self.undone.take(), self.frames.first_mut()) {
+            (Some(instance), _) => Ok(instance),
+            (None, Some(root)) => root.undo(store).map_err(node_error),
+            (None, None) => Err(KernelError::Internal(
+                "a call lost its chain Instance".into(),
+            )),
+        }
     }
 
     /// Runs frames until the root ends.
@@ -357,17 +369,10 @@ impl<'a, 't> Execution<'a, 't> {
             self.sync_gas();
         }
         self.live_bytes += frame.writable_bytes;
-        self.note_entered(frame.loaded.handle.id());
         self.frames.push(frame);
         self.resolve_meters(self.frames.len() - 1)?;
         self.load_gas();
         Ok(())
-    }
-
-    fn note_entered(&mut self, image: Hash) {
-        if self.own_image != Some(image) {
-            self.entered.insert(image);
-        }
     }
 
     fn pop(&mut self) -> Box<Frame> {
@@ -407,12 +412,24 @@ impl<'a, 't> Execution<'a, 't> {
             self.top().set(store, &origin, Some(instance))?;
         }
         self.return_to_top(scratch, value, CallStatus::Ok)?;
+        self.keep_cleared(frame);
         Ok(None)
+    }
+
+    /// Keeps a frame that has ended for the next call of its program.
+    fn keep_cleared(&mut self, mut frame: Box<Frame>) {
+        if !frame.clear() {
+            return;
+        }
+        if self.cleared.len() == CLEARED_MAX {
+            self.cleared.remove(0);
+        }
+        self.cleared.push(frame);
     }
 
     /// Ends the running frame by a fault: what it and its callees did is undone.
     pub(super) fn fault(&mut self, fault: Fault) -> Result<Option<Root>, KernelError> {
-        self.end_by_fault();
+        self.end_by_fault()?;
         if self.frames.is_empty() {
             return Ok(Some(Root::Faulted(fault)));
         }
@@ -421,14 +438,16 @@ impl<'a, 't> Execution<'a, 't> {
         Ok(None)
     }
 
-    fn end_by_fault(&mut self) {
+    fn end_by_fault(&mut self) -> Result<(), KernelError> {
         self.sync_gas();
+        let store = self.store();
         // What waits for the frame faults with it.
         let mut ended: Subtree = self.frames.pop().into_iter().collect();
-        if self.frames.is_empty() {
-            self.ended = ended.first_mut().map(|root| root.take_program());
+        if let ([], [root]) = (&self.frames[..], &mut ended[..]) {
+            self.undone = Some(root.undo(store).map_err(node_error)?);
         }
         self.discard(ended);
+        Ok(())
     }
 
     /// Ends the whole call: its budget is gone, and no frame may go on. The pages that the
@@ -461,25 +480,33 @@ impl<'a, 't> Execution<'a, 't> {
     /// anything of it is read; that is spent for good, as the work is done.
     pub fn prepare(&mut self, image: &ImageRef) -> Result<Arc<Loaded>, Stop> {
         let id = image.id();
+        let is_it = |loaded: &&Arc<Loaded>| loaded.handle.id() == id;
+        if let Some(loaded) = self.recent.iter().rev().find(is_it) {
+            return Ok(loaded.clone());
+        }
         if self.own_image != Some(id) && !self.entered.contains(&id) {
             let parts = u64::from(image.size()).div_ceil(64);
             self.charge(parts.saturating_mul(self.env.params.price_enter_64))?;
             self.charged = 0;
-            self.note_entered(id);
+            self.entered.insert(id);
         }
-        Ok(self.env.programs.load(self.store(), image)?)
+        let loaded = self.env.programs.load(self.store(), image)?;
+        if self.recent.len() == RECENT_MAX {
+            self.recent.remove(0);
+        }
+        self.recent.push(loaded.clone());
+        Ok(loaded)
     }
 
     /// The program of an Instance, [prepared](Self::prepare); `None` for a native one.
     pub fn load_program(&mut self, instance: &Instance) -> Result<Option<Program>, Stop> {
-        let Some((type_id, image, table)) = program_parts(instance) else {
+        let Body::Program { image, cnode, .. } = instance.body() else {
             return Ok(None);
         };
-        let loaded = self.prepare(&image)?;
         Ok(Some(Program {
-            type_id,
-            table: table.into(),
-            loaded,
+            type_id: instance.type_id(),
+            loaded: self.prepare(image)?,
+            cnode: cnode.clone(),
         }))
     }
 
@@ -496,11 +523,14 @@ impl<'a, 't> Execution<'a, 't> {
         if self.frames.len() as u64 >= self.env.params.max_depth {
             return Err(Status::Depth.into());
         }
-        let live = self.live_bytes + declared_bytes(&program.loaded);
+        let live = self.live_bytes + program.loaded.writable_bytes;
         if live > self.env.params.max_live_memory {
             return Err(Status::Quota.into());
         }
-        Frame::enter(&self.env.store, program, entry)
+        let mut kept = self.cleared.iter();
+        let place = kept.rposition(|frame| Arc::ptr_eq(&frame.loaded, &program.loaded));
+        let cleared = place.map(|place| self.cleared.remove(place));
+        Frame::enter(&self.env.store, program, entry, cleared)
     }
 }
 

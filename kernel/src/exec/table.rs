@@ -1,7 +1,7 @@
 //! An Instance's own table while it runs, and as its operations see it: pinned slots laid over,
 //! mappings overridden by operations on their slots.
 
-use jar_abi::Status;
+use jar_abi::{Status, slots};
 use jar_cap::{CNode, Cap, Error, Key, NodeStore, Path, StoreError};
 
 use crate::exec::Stop;
@@ -155,7 +155,15 @@ impl Table {
     }
 
     /// Puts into a slot's map what stands beside it.
+    #[inline]
     pub fn settle_near(&mut self, store: &dyn NodeStore, slot: &Key) -> Result<(), StoreError> {
+        match self.near.is_empty() {
+            true => Ok(()),
+            false => self.settle_slot(store, slot),
+        }
+    }
+
+    fn settle_slot(&mut self, store: &dyn NodeStore, slot: &Key) -> Result<(), StoreError> {
         let [number] = slot.as_slice() else {
             return Ok(());
         };
@@ -207,16 +215,42 @@ impl Table {
         cap: Option<Cap>,
     ) -> Result<(), StoreError> {
         self.settle_near(store, key)?;
+        self.note_undo(store, key)?;
+        match (self.place(key), key.as_slice()) {
+            (Some(place), _) => self.aside[place].1 = cap,
+            (None, [slot]) => self.put_aside(store, *slot, cap)?,
+            (None, _) => drop(self.map.set(store, key, cap)?),
+        }
+        Ok(())
+    }
+
+    /// Sets or clears a slot of one byte; answers what it held.
+    pub fn replace(
+        &mut self,
+        store: &dyn NodeStore,
+        slot: u8,
+        cap: Option<Cap>,
+    ) -> Result<Option<Cap>, StoreError> {
+        let key = Key::from(slot);
+        self.settle_near(store, &key)?;
+        self.note_undo(store, &key)?;
+        if let Some(place) = self.place(&key) {
+            return Ok(std::mem::replace(&mut self.aside[place].1, cap));
+        }
+        let held = self.map.get_ref(store, &key)?.cloned();
+        if held.is_some() || cap.is_some() {
+            self.put_aside(store, slot, cap)?;
+        }
+        Ok(held)
+    }
+
+    /// Notes what a key holds that is about to be set, where that is to be undone.
+    fn note_undo(&mut self, store: &dyn NodeStore, key: &Key) -> Result<(), StoreError> {
         if self.undo.as_ref().is_some_and(|undo| !undo.covers(key)) {
             let before = self.get(store, key)?.cloned();
             if let Some(undo) = &mut self.undo {
                 undo.note((*key).into(), before);
             }
-        }
-        match (self.place(key), key.as_slice()) {
-            (Some(place), _) => self.aside[place].1 = cap,
-            (None, [slot]) => self.put_aside(store, *slot, cap)?,
-            (None, _) => drop(self.map.set(store, key, cap)?),
         }
         Ok(())
     }
@@ -294,27 +328,29 @@ impl Table {
     /// Puts into the map the slots that stand beside it.
     fn settle(&mut self, store: &dyn NodeStore) -> Result<(), StoreError> {
         for (slot, cap) in self.aside.drain(..) {
-            self.map.set(store, &slot.into(), cap)?;
+            if cap.is_some() || !self.map.is_empty() {
+                self.map.set(store, &slot.into(), cap)?;
+            }
         }
         Ok(())
     }
 
-    /// The whole map.
-    pub fn into_map(mut self, store: &dyn NodeStore) -> Result<CNode, StoreError> {
+    /// Takes the whole map: an empty one stays.
+    pub fn take_map(&mut self, store: &dyn NodeStore) -> Result<CNode, StoreError> {
         self.undo = None;
         self.settle_all_near(store)?;
         self.settle(store)?;
-        Ok(self.map)
+        Ok(std::mem::take(&mut self.map))
     }
 
-    /// The map as it was when the table began to [`keep`](Self::keep).
-    pub fn undone(mut self, store: &dyn NodeStore) -> Result<CNode, Stop> {
+    /// Takes the map as it was when the table began to [`keep`](Self::keep).
+    pub fn take_undone(&mut self, store: &dyn NodeStore) -> Result<CNode, Stop> {
         let undo = self.undo.take().unwrap_or_default();
         self.near.clear();
         for (path, before) in undo.before.into_iter().rev() {
             self.set_path(store, &path, before)?;
         }
-        Ok(self.into_map(store)?)
+        Ok(self.take_map(store)?)
     }
 }
 
@@ -402,7 +438,7 @@ impl Frame {
 
     /// What the scratchpad holds.
     pub fn scratch(&mut self, store: &dyn NodeStore) -> Result<Option<Cap>, Stop> {
-        let key = Key::from(jar_abi::slots::SCRATCH);
+        let key = Key::from(slots::SCRATCH);
         self.table.settle_near(store, &key)?;
         Ok(self.table.get(store, &key)?.cloned())
     }
@@ -413,13 +449,8 @@ impl Frame {
         store: &dyn NodeStore,
         cap: Option<Cap>,
     ) -> Result<Option<Cap>, Stop> {
-        let key = Key::from(jar_abi::slots::SCRATCH);
-        self.table.settle_near(store, &key)?;
-        let former = self.table.get(store, &key)?.cloned();
-        if former.is_some() || cap.is_some() {
-            self.table.set(store, &key, cap)?;
-        }
-        self.memory.override_slots(&Path::from(key));
+        let former = self.table.replace(store, slots::SCRATCH, cap)?;
+        self.memory.override_slots(&[slots::SCRATCH.into()]);
         Ok(former)
     }
 
@@ -445,7 +476,7 @@ impl Frame {
         cap: Option<Cap>,
     ) -> Result<(), Stop> {
         self.table.set_path(store, path, cap)?;
-        self.memory.override_slots(path);
+        self.memory.override_slots(path.keys());
         Ok(())
     }
 }
@@ -505,11 +536,19 @@ mod tests {
                 prop_assert_eq!(has_parent, model.clone().set_path(&store, path.keys(), None).is_ok());
                 if has_parent {
                     model.set_path(&store, path.keys(), cap(which)).expect("a map is there");
-                    table.set_path(&store, &path, cap(which)).expect("a map is there");
+                    match path.keys() {
+                        [slot] => {
+                            let former = table.replace(&store, slot.as_slice()[0], cap(which));
+                            prop_assert_eq!(former.ok(), held);
+                        }
+                        _ => table.set_path(&store, &path, cap(which)).expect("a map is there"),
+                    }
                 }
             }
-            prop_assert_eq!(table.clone().undone(&store).expect("in memory").root(), root);
-            prop_assert_eq!(table.into_map(&store).expect("in memory").root(), model.root());
+            let undone = table.clone().take_undone(&store).expect("in memory");
+            prop_assert_eq!(undone.root(), root);
+            let map = table.take_map(&store).expect("in memory");
+            prop_assert_eq!(map.root(), model.root());
         }
     }
 }

@@ -174,6 +174,15 @@ impl Machine for InterpreterMachine {
         self.called = false;
     }
 
+    fn reset(&mut self) -> bool {
+        *self.regs_mut() = [0; REGISTERS];
+        self.core.memory.reset();
+        self.core.broken = None;
+        self.gas = 0;
+        self.set_pc(0, false);
+        true
+    }
+
     fn gas(&self) -> u64 {
         self.gas
     }

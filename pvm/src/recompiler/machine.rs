@@ -43,6 +43,12 @@ enum Position {
     Called,
 }
 
+/// A new machine's position.
+const START: Position = Position::At(At {
+    pc: 0,
+    charged: false,
+});
+
 struct Native {
     guest: Guest,
     position: Position,
@@ -59,10 +65,7 @@ impl RecompiledMachine {
     pub fn new(code: Arc<RecompiledCode>, memory: WindowMemory) -> Self {
         let mut native = Native {
             guest: code.guest(&memory),
-            position: Position::At(At {
-                pc: 0,
-                charged: false,
-            }),
+            position: START,
             memory: Box::new(memory),
         };
         // Whatever machine had the window before.
@@ -331,6 +334,16 @@ impl Machine for RecompiledMachine {
             Core::Native(native) => native.position = Position::At(At { pc, charged }),
             Core::Interpreted(machine) => machine.set_pc(pc, charged),
         }
+    }
+
+    fn reset(&mut self) -> bool {
+        let Core::Native(native) = &mut self.core else {
+            // There may be a window again.
+            return false;
+        };
+        native.position = START;
+        *native.context_mut() = Context::default();
+        native.memory.reset()
     }
 
     fn gas(&self) -> u64 {

@@ -207,14 +207,19 @@ impl Window {
 
     /// Makes the window fit for the next machine, best for one with the same `map`.
     pub fn give_back(mut self: Box<Self>, map: &MemoryMap) {
-        let fit = self.process.is_current() && (self.wipe(map).is_some() || self.reset().is_some());
-        if !fit {
+        if !self.renew(map) {
             return;
         }
         let mut pool = self.process.pool();
         if pool.len() < POOL_MAX {
             pool.push(self);
         }
+    }
+
+    /// Leaves nothing of a machine of `map`, in the way that is best for the next one with it;
+    /// whether that could be done.
+    pub fn renew(&mut self, map: &MemoryMap) -> bool {
+        self.process.is_current() && (self.wipe(map).is_some() || self.reset().is_some())
     }
 
     /// Back to nothing but address space.
@@ -308,7 +313,7 @@ impl Window {
     /// `None` if it doesn't tell.
     pub fn tracked_writes(&self) -> Option<Vec<u32>> {
         let mut written = Vec::new();
-        if !self.process.is_current() {
+        if self.tracked.is_empty() || !self.process.is_current() {
             return Some(written);
         }
         let first = self.host_page(0);
@@ -333,6 +338,11 @@ impl Window {
     /// Whether writes in all of `pages` are recorded.
     pub fn is_tracked(&self, pages: &Range<u32>) -> bool {
         self.tracked.contains(pages)
+    }
+
+    /// Whether any writes are recorded.
+    pub fn is_tracking(&self) -> bool {
+        !self.tracked.is_empty()
     }
 
     /// Whether writes to this window can be recorded.

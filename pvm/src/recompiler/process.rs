@@ -25,6 +25,7 @@ pub(super) struct Process {
 /// Where this process's [`Process`] is: null in a child, for the page is wiped by a fork.
 static PLACE: OnceLock<Option<sys::Mapping>> = OnceLock::new();
 
+#[inline]
 fn place() -> Option<&'static AtomicPtr<Process>> {
     let made = || {
         let mapping = sys::Mapping::wiped_by_fork()?;
@@ -41,12 +42,18 @@ pub(super) fn is_known() -> bool {
 }
 
 /// This process's. The engine is there only if [`is_known`].
+#[inline]
 pub(super) fn current() -> &'static Process {
     let place = place().expect("checked when the engine was made");
-    // SAFETY: null, or what was leaked below.
-    if let Some(process) = unsafe { place.load(Ordering::Acquire).as_ref() } {
-        return process;
+    // SAFETY: null, or what `make` leaked.
+    match unsafe { place.load(Ordering::Acquire).as_ref() } {
+        Some(process) => process,
+        None => make(place),
     }
+}
+
+#[cold]
+fn make(place: &AtomicPtr<Process>) -> &'static Process {
     let new = Box::into_raw(Box::new(Process {
         pool: Mutex::new(Vec::new()),
         free_slots: Mutex::new(Vec::new()),

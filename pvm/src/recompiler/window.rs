@@ -119,12 +119,29 @@ impl WindowMemory {
             ran: Cell::new(false),
             recent: Cell::new(0),
         };
-        for region in map.regions().iter().filter(|region| is_eager(region)) {
-            if let Some(region) = opened(region) {
-                memory.window().open(region).ok()?;
-            }
-        }
+        memory.open_eager()?;
         Some(memory)
+    }
+
+    /// Opens the eager regions of zeros.
+    fn open_eager(&mut self) -> Option<()> {
+        let regions = self.map.regions().iter().filter(|region| is_eager(region));
+        for region in regions.filter_map(opened) {
+            self.window.open(region).ok()?;
+        }
+        Some(())
+    }
+
+    /// Makes the memory as it was at first; whether that could be done. The context isn't
+    /// touched.
+    pub fn reset(&mut self) -> bool {
+        if !self.window.renew(&self.map) {
+            return false;
+        }
+        self.written = Vec::new();
+        self.recorded = RefCell::new(None);
+        self.ran.set(false);
+        self.open_eager().is_some()
     }
 
     fn window(&mut self) -> &mut Window {
@@ -354,6 +371,9 @@ impl WindowMemory {
     }
 
     pub fn written_count(&self) -> u32 {
+        if !self.window_ref().is_tracking() {
+            return self.written.len() as u32;
+        }
         (self.written.len() + self.with_recorded(<[u32]>::len)) as u32
     }
 

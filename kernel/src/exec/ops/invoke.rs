@@ -73,7 +73,7 @@ impl Execution<'_, '_> {
             endpoint,
             arguments: [args[2], args[3], args[4], args[5]],
             scratch: self.top().scratch(store)?,
-            origin: Some(path),
+            callee: Some((path, instance)),
             is_view: self.frame().is_view || is_copy,
             is_copy,
         };

@@ -417,7 +417,7 @@ fn world(execution: &mut Execution<'_, '_>, logged: &Mutex<Vec<(u64, Vec<u8>)>>)
     );
     let frame = execution.top();
     let store = MemoryChainStore::new();
-    let table = frame.table.clone().into_map(&store).expect("in memory");
+    let table = frame.table.clone().take_map(&store).expect("in memory");
     let table = table.root();
     let memory = memory(frame);
     World {
@@ -462,11 +462,11 @@ fn frame(
         endpoint: &endpoint,
         arguments: [0; 4],
         scratch: None,
-        origin,
+        callee: origin.map(|path| (path, instance.clone())),
         is_view,
         is_copy: false,
     };
-    let frame = Frame::enter(&execution.env.store, program, entry);
+    let frame = Frame::enter(&execution.env.store, program, entry, None);
     frame.expect("it fits")
 }
 
@@ -616,8 +616,8 @@ fn run_in(
 }
 
 fn table_of(execution: &Execution<'_, '_>) -> CNode {
-    let table = execution.frame().table.clone();
-    table.into_map(execution.store()).expect("in memory")
+    let mut table = execution.frame().table.clone();
+    table.take_map(execution.store()).expect("in memory")
 }
 
 pub fn block_info() -> BlockInfo {
