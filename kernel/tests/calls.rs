@@ -271,17 +271,22 @@ fn every_supported_operation_is_reached_by_its_number() {
     }
 }
 
-/// A fault gives back what counts against limits: bytes of records, live memory.
+/// A fault gives back what counts against limits: bytes of records, live memory. So does a View,
+/// which leaves no records.
 #[test]
-fn a_fault_gives_back_its_part_of_limits() {
+fn faults_and_views_give_back_their_part_of_limits() {
     let emit = |asm: &mut Asm| {
         asm.call(Op::MintData, &[RAM.into(), 40_000, 70])
             .call(Op::Emit, &[0, 0, 70])
             .call(Op::Drop, &[70]);
     };
-    let callee = program(Role::Call, |asm| {
+    let faulting = program(Role::Call, |asm| {
         emit(asm);
         asm.trap();
+    });
+    let view = program(Role::View, |asm| {
+        emit(asm);
+        asm.halt_with(0);
     });
     let main = program(Role::Transact(0), |asm| {
         for _ in 0..3 {
@@ -296,16 +301,18 @@ fn a_fault_gives_back_its_part_of_limits() {
     let mut genesis = genesis(&passing(&main));
     // Room for the chain and one callee.
     genesis.params.max_live_memory = 2 * u64::from(RAM_PAGES) * 4096;
-    let entries = [(CALLEE, instance(&callee, &[]))];
-    for mut node in [
-        node_of(&genesis, &entries),
-        Node::on_other_engine(&genesis, &entries),
-    ] {
-        let outcome = run(&mut node);
-        assert_eq!(outcome.ending, Ending::Halted(0));
-        assert_eq!(outcome.records.len(), 2);
-        let report = reports(&outcome).remove(1);
-        assert_eq!(report, [CallStatus::Faulted as u64, 0]);
+    for (callee, status) in [(faulting, CallStatus::Faulted), (view, CallStatus::Ok)] {
+        let entries = [(CALLEE, instance(&callee, &[]))];
+        for mut node in [
+            node_of(&genesis, &entries),
+            Node::on_other_engine(&genesis, &entries),
+        ] {
+            let outcome = run(&mut node);
+            assert_eq!(outcome.ending, Ending::Halted(0));
+            assert_eq!(outcome.records.len(), 2);
+            let report = reports(&outcome).remove(1);
+            assert_eq!(report, [status as u64, 0]);
+        }
     }
 }
 

@@ -16,6 +16,10 @@ use parity_scale_codec::Encode;
 /// The row that callees spend from, and one behind it.
 const ROW: u64 = 5;
 const BEHIND: u64 = 6;
+/// A row of gas for a callee that is watched for what it spends of it.
+const GAS_ROW: u64 = 9;
+const GAS_ROW_SLOT: u8 = 59;
+const GAS_ROW_HOLDS: u64 = 30_000_000;
 const CALLEE_SLOT: u64 = CALLEE as u64;
 
 fn cap(kind: NativeKind, row: u64) -> Cap {
@@ -42,7 +46,11 @@ fn metered(resource: Resource, mut program: Program) -> Cap {
     }
     instance(
         &program,
-        &[(slot, cap(kind, ROW)), (slot + 50, cap(kind, BEHIND))],
+        &[
+            (slot, cap(kind, ROW)),
+            (slot + 50, cap(kind, BEHIND)),
+            (GAS_ROW_SLOT, cap(NativeKind::Gas, GAS_ROW)),
+        ],
     )
 }
 
@@ -72,7 +80,8 @@ struct Help {
     detaches: bool,
 }
 
-/// A chain that calls and tops up; it reports value, status, times, what is left.
+/// A chain that calls and tops up; it reports value, status, times, what is left, what is left
+/// of [`GAS_ROW`].
 fn helping(help: Help) -> Program {
     let Help {
         resource,
@@ -82,6 +91,7 @@ fn helping(help: Help) -> Program {
     } = help;
     let mut main = program(Role::Transact(0), |asm| {
         set_row(asm, resource, ROW, step);
+        set_row(asm, Resource::Gas, GAS_ROW, GAS_ROW_HOLDS);
         asm.set(5, 0)
             .set(6, 1)
             .set(1, step)
@@ -105,7 +115,9 @@ fn helping(help: Help) -> Program {
         }
         set_row(asm, resource, ROW, 0);
         asm.mov(4, A0);
-        report(asm, &[3, 2, 5, 4]);
+        set_row(asm, Resource::Gas, GAS_ROW, 0);
+        asm.mov(1, A0);
+        report(asm, &[3, 2, 5, 4, 1]);
         asm.halt_with(0);
     });
     main.image.catcher_slot = Some(Key::from(slots::CATCHER));
@@ -156,7 +168,12 @@ fn worker() -> Program {
 fn topping_up_costs_the_callee_what_it_would_have_cost_at_once() {
     for resource in [Resource::Gas, Resource::Quota] {
         let mut spent = None;
+        let mut spent_gas = None;
         let mut held = None;
+        let mut worker = worker();
+        if let Resource::Quota = resource {
+            worker.image.gas_slots = vec![Key::from(GAS_ROW_SLOT)];
+        }
         let steps: [u64; 5] = match resource {
             Resource::Gas => [70_000, 71_007, 150_000, 400_000, 40_000_000],
             Resource::Quota => [900, 1_001, 2_000, 7_777, 4_000_000],
@@ -174,14 +191,14 @@ fn topping_up_costs_the_callee_what_it_would_have_cost_at_once() {
                     times: 80,
                     detaches,
                 };
-                let entries = [(CALLEE, metered(resource, worker()))];
+                let entries = [(CALLEE, metered(resource, worker.clone()))];
                 let (node, outcome) = run_on_both(&helping(help), &entries);
                 assert_eq!(outcome.ending, Ending::Halted(0), "{help:?}");
                 let [report] = &reports(&outcome)[..] else {
                     panic!("one report: {outcome:?}");
                 };
-                let [value, status, times, left] = report[..] else {
-                    panic!("four numbers");
+                let [value, status, times, left, left_gas] = report[..] else {
+                    panic!("five numbers");
                 };
                 assert_eq!((value, status), (77, 0), "{help:?} {times}");
                 assert!(times > 0 || step == steps[4], "{help:?}");
@@ -189,6 +206,17 @@ fn topping_up_costs_the_callee_what_it_would_have_cost_at_once() {
                 assert!(left <= granted);
                 let cost = granted - left - if detaches { times * kept } else { 0 };
                 assert_eq!(*spent.get_or_insert(cost), cost, "{help:?}");
+                // Nor is gas paid twice for what is tried again: but for what is kept.
+                let gas = GAS_ROW_HOLDS - left_gas;
+                let is_watched = resource == Resource::Quota;
+                let kept_gas = if detaches && is_watched {
+                    times * Params::default().price_slot_write
+                } else {
+                    0
+                };
+                let gas = gas - kept_gas;
+                assert_eq!(gas > 0, is_watched);
+                assert_eq!(*spent_gas.get_or_insert(gas), gas, "{help:?}");
                 let state = node.get(&[CALLEE]);
                 assert_eq!(*held.get_or_insert(state.clone()), state, "{help:?}");
             }

@@ -7,8 +7,8 @@ use common::calls::*;
 use common::chain::event;
 use common::{A0, A1, Asm, Node, PERSIST, Program, RAM, Rng, genesis, path};
 use jar_abi::{Fault, HostCall as Op, Status, slots};
-use jar_cap::image::{Role, Source};
-use jar_cap::{CNode, Cap, Data, ImageRef, Instance, Key, NativeKind, Waiting};
+use jar_cap::image::{Pinned, Role, Source};
+use jar_cap::{CNode, Cap, Data, ImageRef, Instance, Key, NativeKind, Waiting, set_image_type};
 use jar_kernel::Genesis;
 use jar_kernel::block::{Ending, Outcome};
 use parity_scale_codec::Encode;
@@ -202,6 +202,40 @@ fn detached_and_resumed_is_never_suspended() {
     assert!(suspended > 100, "the programs do yield");
 }
 
+/// What `set_image` recorded is part of a suspended call: it holds from the halt on, and what it
+/// pins can't be filled before.
+#[test]
+fn an_image_that_was_set_is_carried_along() {
+    let mut next = program(Role::Call, |asm| {
+        asm.halt_with(0);
+    });
+    let pinned = Pinned::Data(b"pinned".to_vec());
+    next.image.pinned.insert(Key::from(70), pinned);
+    let next = ImageRef::new(next.build());
+    let callee = program(Role::Call, |asm| {
+        asm.call(Op::SetImage, &[61])
+            .mov(0, A0)
+            .call(Op::Yield, &[MARKER.into()])
+            .call(Op::MintCnode, &[70])
+            .mov(1, A0);
+        report(asm, &[0, 1]);
+        asm.halt_with(0);
+    });
+    let table = [(MARKER, marker(1)), (61, Cap::Image(next.clone()))];
+    let callee = instance(&callee, &table);
+    for mode in [Mode::Resume, Mode::DetachResume, Mode::NextBlock] {
+        for on_other in [false, true] {
+            let (held, told, _) = run_mode(mode, &callee, on_other);
+            assert_eq!(told, [[0, code(Status::Pinned)]], "{mode:?}");
+            let Some(Cap::Instance(instance)) = held else {
+                panic!("{mode:?}: the callee is gone");
+            };
+            let ty = set_image_type(&[1; 32], &next.id());
+            assert_eq!(instance.type_id(), ty, "{mode:?}");
+        }
+    }
+}
+
 /// What waits beside the chain is written back with it, and resumed from there.
 #[test]
 fn subtrees_that_wait_within_are_written_back_too() {
@@ -347,6 +381,42 @@ fn a_view_is_not_written_back() {
         &entries,
     );
     assert_eq!(told, [[2, code(Status::Denied), 4, 0]]);
+}
+
+/// A suspended call that a View resumes may do no more than the View itself.
+#[test]
+fn what_a_view_resumes_is_bound_as_the_view() {
+    let scores = program(Role::Call, |asm| {
+        asm.call(Op::Yield, &[MARKER.into()])
+            .call(Op::Score, &[slots::CONSENSUS.into(), 5])
+            .halt();
+    });
+    let view = program(Role::View, |asm| {
+        asm.call(Op::Move, &[0, 50]).call(Op::Resume, &[50]).halt();
+    });
+    let consensus = Cap::Instance(Instance::native(NativeKind::Consensus, Vec::new()));
+    let table = [(MARKER, marker(1)), (slots::CONSENSUS, consensus)];
+    let entries = [
+        (CATCHER, catcher([1])),
+        (CALLEE, instance(&scores, &table)),
+        (90, instance(&view, &[])),
+    ];
+    let told = answers(
+        |asm| {
+            asm.call(Op::Call, &[CALLEE_SLOT, 0])
+                .call(Op::Detach, &[CALLEE_SLOT])
+                .call(Op::Drop, &[0])
+                .call(Op::Copy, &[CALLEE_SLOT, 0])
+                .call(Op::Call, &[90, 0])
+                .mov(0, A0)
+                .mov(1, A1);
+            // Outside of a View it may.
+            asm.call(Op::Resume, &[CALLEE_SLOT]).mov(2, A0).mov(3, A1);
+            report(asm, &[0, 1, 2, 3]);
+        },
+        &entries,
+    );
+    assert_eq!(told, [[code(Status::Denied), 0, 0, 0]]);
 }
 
 /// A fault after a resume goes back to the suspended value, which can be resumed again.

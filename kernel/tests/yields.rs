@@ -4,6 +4,7 @@ mod common;
 
 use common::calls::*;
 use common::chain::event;
+use common::program::RAM_PAGES;
 use common::{A0, A1, Asm, Node, PERSIST, Program, RAM, genesis};
 use jar_abi::{Fault, HostCall as Op, Status, slots};
 use jar_cap::image::Role;
@@ -155,6 +156,10 @@ fn payloads_pass_both_ways() {
     assert_eq!(halted(&outcome), expected);
 }
 
+/// What the middle one and the outer one of [`nested`] begin their reports with.
+const MID: u64 = 7;
+const MAIN: u64 = 8;
+
 /// A chain of three Instances; the innermost yields a marker that one of the outer ones catches.
 fn nested(number: u8, mid_catches: &[u8], main_catches: &[u8]) -> Vec<Vec<u64>> {
     let inner = called(|asm| {
@@ -162,9 +167,9 @@ fn nested(number: u8, mid_catches: &[u8], main_catches: &[u8]) -> Vec<Vec<u64>> 
         asm.halt_with(0);
     });
     // A report spoils φ8: the status is asked for before.
-    let react = |asm: &mut Asm| {
-        asm.call(Op::Call, &[CALLEE_SLOT, 0]).mov(2, A1);
-        report(asm, &[A0, 2]);
+    let react = |asm: &mut Asm, who: u64| {
+        asm.set(1, who).call(Op::Call, &[CALLEE_SLOT, 0]).mov(2, A1);
+        report(asm, &[1, A0, 2]);
         asm.if_eq(2, 2, |asm| on_callee(asm, Op::Resume));
         asm.halt_with(0);
     };
@@ -173,26 +178,27 @@ fn nested(number: u8, mid_catches: &[u8], main_catches: &[u8]) -> Vec<Vec<u64>> 
         &[(CATCHER, catcher(&[1, 2, 3])), (MARKER, marker(number))],
     );
     let mid = instance(
-        &called(react),
+        &called(|asm| react(asm, MID)),
         &[(CATCHER, catcher(mid_catches)), (CALLEE, inner)],
     );
     let entries = [(CATCHER, catcher(main_catches)), (CALLEE, mid)];
-    let (_, outcome) = run_one(&root(react), &entries);
+    let (_, outcome) = run_one(&root(|asm| react(asm, MAIN)), &entries);
     halted(&outcome)
 }
 
 #[test]
 fn the_nearest_owner_that_catches_goes_on() {
     let answered = vec![0];
-    // The middle one catches.
-    let expected = [PAUSED.to_vec(), answered.clone(), OK.to_vec(), OK.to_vec()];
+    let by = |who: u64, [value, status]: [u64; 2]| vec![who, value, status];
+    // The middle one catches, whether or not the outer one would.
+    let expected = [by(MID, PAUSED), answered.clone(), OK.to_vec(), by(MAIN, OK)];
     assert_eq!(nested(1, &[1], &[1]), expected);
     assert_eq!(nested(1, &[0, 1, 2], &[]), expected);
     // The outer one catches what the middle one does not, and resumes both.
-    let expected = [PAUSED.to_vec(), answered, OK.to_vec(), OK.to_vec()];
+    let expected = [by(MAIN, PAUSED), answered, by(MID, OK), OK.to_vec()];
     assert_eq!(nested(2, &[1], &[2]), expected);
     // Nobody catches: the yielder faults; its own Catcher is not asked.
-    let expected = [faulted(Fault::Unhandled).to_vec(), OK.to_vec()];
+    let expected = [by(MID, faulted(Fault::Unhandled)), by(MAIN, OK)];
     assert_eq!(nested(3, &[1], &[2]), expected);
 }
 
@@ -286,6 +292,108 @@ fn aborted_and_halted_over_subtrees_leave_nothing() {
         assert_eq!(reports[0], PAUSED, "{name}");
         assert_eq!(reports.len() - 1, records.min(3), "{name}");
         assert_eq!(node.get(&[CALLEE]), before, "{name}");
+    }
+}
+
+/// Emits so many bytes; the answer is in φ5.
+fn emit(asm: &mut Asm, len: u64) {
+    asm.call(Op::MintData, &[RAM.into(), len, 70])
+        .call(Op::Emit, &[0, 0, 70])
+        .mov(5, A0)
+        .call(Op::Drop, &[70]);
+}
+
+/// Goes on when another one yields, and yields the second marker itself. Both emit before.
+fn yielding_over_another() -> Cap {
+    const EMITTED: u64 = 30_000;
+    let inner = program(Role::Call, |asm| {
+        emit(asm, EMITTED);
+        asm.call(Op::Yield, &[MARKER.into()]).halt_with(0);
+    });
+    let mid = called(|asm| {
+        emit(asm, EMITTED);
+        asm.call(Op::Call, &[CALLEE_SLOT, 0])
+            .call(Op::Yield, &[OTHER.into()])
+            .halt_with(0);
+    });
+    let inner = instance(&inner, &[(MARKER, marker(1))]);
+    let table = [
+        (CATCHER, catcher(&[1])),
+        (OTHER, marker(2)),
+        (CALLEE, inner),
+    ];
+    instance(&mid, &table)
+}
+
+/// Three Instances, each calling the next; the last one halts with 7.
+fn three_deep() -> Cap {
+    let passing_on = program(Role::Call, |asm| {
+        asm.call(Op::Call, &[CALLEE_SLOT, 0]).halt();
+    });
+    let last = program(Role::Call, |asm| {
+        asm.halt_with(7);
+    });
+    let around = |inner| instance(&passing_on, &[(CALLEE, inner)]);
+    around(around(instance(&last, &[])))
+}
+
+/// However a subtree ends for which another one waits, all of its frames give back what counts
+/// against limits: bytes of records, unless they are there to stay, and live memory.
+#[test]
+fn what_waits_gives_back_its_part_of_limits() {
+    const DEEP: u8 = 90;
+    type End = (&'static str, fn(&mut Asm), u64);
+    let ends: [End; 4] = [
+        (
+            "abort",
+            |asm| {
+                asm.call(Op::Abort, &[CALLEE_SLOT]);
+            },
+            0,
+        ),
+        ("halt", |_| {}, 0),
+        (
+            "fault",
+            |asm| {
+                asm.trap();
+            },
+            0,
+        ),
+        (
+            "detach",
+            |asm| {
+                asm.call(Op::Detach, &[CALLEE_SLOT]);
+            },
+            code(Status::Range),
+        ),
+    ];
+    for (name, end, emitted) in ends {
+        let outer = called(|asm| {
+            asm.call(Op::Call, &[CALLEE_SLOT, 0]).if_eq(A1, 0, |asm| {
+                asm.trap();
+            });
+            end(asm);
+            asm.halt_with(0);
+        });
+        let table = [(CATCHER, catcher(&[2])), (CALLEE, yielding_over_another())];
+        let main = root(|asm| {
+            asm.call(Op::Call, &[CALLEE_SLOT, 0]);
+            emit(asm, 40_000);
+            asm.call(Op::Call, &[DEEP.into(), 0]).mov(0, A0);
+            report(asm, &[5, 0]);
+            asm.halt_with(0);
+        });
+        let entries = [(CALLEE, instance(&outer, &table)), (DEEP, three_deep())];
+        let mut genesis = genesis(&passing(&main));
+        genesis.params.max_live_memory = 4 * u64::from(RAM_PAGES) * 4096;
+        for mut node in [
+            node_of(&genesis, &entries),
+            Node::on_other_engine(&genesis, &entries),
+        ] {
+            let outcome = transact(&mut node, event([]));
+            let told = halted(&outcome);
+            assert_eq!(told.last(), Some(&vec![emitted, 7]), "{name}");
+        }
     }
 }
 

@@ -86,14 +86,15 @@ pub fn build_with(toolchain: &Toolchain, dir: &Path, options: &Options) -> Resul
     };
     let stack = size(options.stack, "stack", 64 << 10)?;
     let heap = size(options.heap, "heap", 1 << 20)?;
-    let files = write_files(&work, &package.name, stack, heap)?;
+    let bin = package.bin(options.bin.as_deref())?;
+    let files = write_files(&work, stack, heap)?;
     let mut command = cargo(toolchain, &dir, &work);
     if let Some(level) = options.opt_level {
         command.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", level.to_string());
     }
     command
         .args([
-            "build",
+            "rustc",
             "--release",
             "-Zjson-target-spec",
             "-Zbuild-std=core,alloc",
@@ -102,17 +103,15 @@ pub fn build_with(toolchain: &Toolchain, dir: &Path, options: &Options) -> Resul
         .args(["--message-format", "json-render-diagnostics", "--target"])
         .arg(&files.target)
         .env("RUSTC_WRAPPER", &files.wrapper)
-        .env(
-            "CARGO_ENCODED_RUSTFLAGS",
-            flags(toolchain, &packages, &files),
-        );
-    match &options.bin {
-        Some(bin) => command.args(["--bin", bin]),
-        None => command.arg("--bins"),
-    };
+        .env("CARGO_ENCODED_RUSTFLAGS", flags(toolchain, &packages))
+        .args(["--bin", bin]);
     if package.workspace_root.join("Cargo.lock").exists() {
         command.arg("--locked");
     }
+    // The program's alone: with the same flags as others, crates that guests share are built once.
+    let mut script = OsString::from("-Clink-arg=-T");
+    script.push(&files.script);
+    command.arg("--").arg(script);
     let path = executable(command, &dir)?;
     let elf = std::fs::read(&path).map_err(Error::io(&path))?;
     let mut image = transpile(&elf)?;
@@ -152,7 +151,7 @@ fn work_dir(options: &Options) -> Result<PathBuf, Error> {
         .ok_or_else(|| Error::NoToolchain("neither CARGO_TARGET_DIR nor HOME is set".into()))
 }
 
-fn write_files(work: &Path, name: &str, stack: u64, heap: u64) -> Result<Files, Error> {
+fn write_files(work: &Path, stack: u64, heap: u64) -> Result<Files, Error> {
     std::fs::create_dir_all(work).map_err(Error::io(work))?;
     let write = |file: &str, text: &str| {
         let path = work.join(file);
@@ -172,7 +171,7 @@ fn write_files(work: &Path, name: &str, stack: u64, heap: u64) -> Result<Files, 
     Ok(Files {
         target: write(TARGET_NAME, TARGET)?,
         wrapper: write("rustc-wrapper", WRAPPER)?,
-        script: write(&format!("{name}-{stack:x}-{heap:x}.ld"), &script)?,
+        script: write(&format!("{stack:x}-{heap:x}.ld"), &script)?,
     })
 }
 
@@ -218,11 +217,10 @@ fn cargo(toolchain: &Toolchain, dir: &Path, work: &Path) -> Command {
 }
 
 /// Compiler flags, joined as `CARGO_ENCODED_RUSTFLAGS` wants them.
-fn flags(toolchain: &Toolchain, packages: &[Package], files: &Files) -> OsString {
+fn flags(toolchain: &Toolchain, packages: &[Package]) -> OsString {
     let mut flags: Vec<OsString> = Vec::new();
     let mut flag = |parts: &[&OsStr]| flags.push(parts.iter().copied().collect());
     flag(&["-Clinker=".as_ref(), toolchain.linker().as_os_str()]);
-    flag(&["-Clink-arg=-T".as_ref(), files.script.as_os_str()]);
     for text in [
         "-Clinker-flavor=gnu-lld",
         "-Clink-arg=--emit-relocs",
@@ -271,10 +269,7 @@ fn executable(mut command: Command, dir: &Path) -> Result<PathBuf, Error> {
         .filter(|m| m["reason"] == "compiler-artifact")
         .filter_map(|m| m["executable"].as_str().map(PathBuf::from))
         .collect();
-    found.dedup();
-    match (found.pop(), found.is_empty()) {
-        (Some(path), true) => Ok(path),
-        (None, _) => Err(failed("the crate has no binary target".into())),
-        (Some(_), false) => Err(failed("the crate has more than one binary target".into())),
-    }
+    found
+        .pop()
+        .ok_or_else(|| failed("cargo made no executable".into()))
 }

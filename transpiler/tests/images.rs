@@ -90,11 +90,12 @@ fn guest_images_are_current() {
     }
 }
 
-/// Runs the tests of the chains whose behaviours the kernel's tests know, with these Images.
+/// Runs the tests of the chains whose behaviours the kernel's tests know, with these Images. Tests
+/// of the whole workspace have built these as they are named here.
 fn run_kernel_tests(images: &Path) {
     let cargo = std::env::var_os("CARGO").unwrap_or("cargo".into());
     let status = Command::new(cargo)
-        .args(["test", "--release", "--locked", "-p", "jar-kernel"])
+        .args(["test", "--release", "--locked", "--workspace"])
         .args(["--test", "contracts", "--test", "tally"])
         .env("JAR_IMAGES", images)
         .current_dir(root())

@@ -17,10 +17,26 @@ pub(super) struct Package {
     pub version: String,
     pub dir: PathBuf,
     pub workspace_root: PathBuf,
+    /// Names of its binaries.
+    bins: Vec<String>,
     settings: Value,
 }
 
 impl Package {
+    /// The binary to build: the one asked for, else the only one.
+    pub(super) fn bin<'a>(&'a self, asked: Option<&'a str>) -> Result<&'a str, Error> {
+        let reason = match (asked, &self.bins[..]) {
+            (Some(bin), _) => return Ok(bin),
+            (None, [bin]) => return Ok(bin),
+            (None, []) => "the crate has no binary target",
+            (None, _) => "the crate has more than one binary target",
+        };
+        Err(Error::Manifest {
+            path: self.dir.join("Cargo.toml"),
+            reason: reason.into(),
+        })
+    }
+
     /// Gives an Image the slots that `[package.metadata.jar]` names: `catcher-slot`, a number;
     /// `gas-slots` and `quota-slots`, lists of numbers.
     pub(super) fn set_slots(&self, image: &mut Image) -> Result<(), Error> {
@@ -91,11 +107,17 @@ pub(super) fn packages(toolchain: &Toolchain, dir: &Path) -> Result<Vec<Package>
         .map(|package| {
             let text = |key: &str| package[key].as_str().map(str::to_owned).ok_or_else(bad);
             let manifest = PathBuf::from(text("manifest_path")?);
+            let targets = package["targets"].as_array().ok_or_else(bad)?.iter();
+            let is_bin = |target: &&Value| target["kind"][0] == "bin";
+            let bins = targets
+                .filter(is_bin)
+                .filter_map(|bin| bin["name"].as_str());
             Ok(Package {
                 name: text("name")?,
                 version: text("version")?,
                 dir: manifest.parent().ok_or_else(bad)?.to_owned(),
                 workspace_root: root.clone(),
+                bins: bins.map(str::to_owned).collect(),
                 settings: package["metadata"]["jar"].clone(),
             })
         })
