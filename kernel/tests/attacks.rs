@@ -108,7 +108,10 @@ fn a_catcher_takes_256_types() {
         })
         .build(),
     ));
-    let entries = [(TYPE as u8, Cap::Type([7; 32])), (IMAGE as u8, image)];
+    let entries = [
+        (TYPE as u8, Cap::Type([7; 32].into())),
+        (IMAGE as u8, image),
+    ];
     let (node, outcome) = on_both(&main, &entries, |p| p.event_gas = 200_000_000);
     // The two of the kernel's markers are there already.
     assert_eq!(reports(&outcome), [[254, 46]]);

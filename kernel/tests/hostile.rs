@@ -309,7 +309,7 @@ fn chain(own: &[Step], callees: &[Step], gas: u64) -> (Genesis, Vec<(u8, Cap)>) 
     let mut entries = vec![
         (40, Cap::Data(Data::new(&[7; 9000]))),
         (41, Cap::CNode(inner)),
-        (42, Cap::Type([9; 32])),
+        (42, Cap::Type([9; 32].into())),
     ];
     let mut table = CNode::empty();
     let natives = [

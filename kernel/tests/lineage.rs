@@ -137,7 +137,7 @@ fn start(seed: u64) -> Start {
         (IMAGES[1] as u8, Cap::Image(other_image.clone())),
         (ENCODED as u8, data(&other.build().encode())),
         (TABLE as u8, Cap::CNode(CNode::empty())),
-        (TYPE as u8, Cap::Type([1; 32])),
+        (TYPE as u8, Cap::Type([1; 32].into())),
         (MARKER as u8, Cap::Instance(marker)),
     ];
     let inner = instance(&callee, &entries);

@@ -583,7 +583,7 @@ fn a_halt_passes_slot_0_in_any_state() {
         None,
         Some(Cap::Data(Data::empty())),
         Some(Cap::CNode(full)),
-        Some(Cap::Type([3; 32])),
+        Some(Cap::Type([3; 32].into())),
         Some(yielder()),
         Some(catcher([1])),
     ];

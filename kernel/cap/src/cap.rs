@@ -1,6 +1,7 @@
 //! Capabilities of all kinds.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::cnode::CNode;
 use crate::data::Data;
@@ -20,9 +21,12 @@ pub enum Cap {
     CNode(CNode),
     /// An object: a type and a body.
     Instance(Instance),
-    /// A type alone, for comparing.
-    Type(Hash),
+    /// A type alone, for comparing. Behind a pointer: a capability is two words, which every slot
+    /// and every move of one has to hold.
+    Type(Arc<Hash>),
 }
+
+const _: () = assert!(size_of::<Option<Cap>>() == 2 * size_of::<usize>());
 
 /// The kinds of capability.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,7 +75,7 @@ impl Cap {
             Cap::Image(image) => image.id(),
             Cap::CNode(cnode) => cnode.id(),
             Cap::Instance(instance) => instance.id(),
-            Cap::Type(type_id) => tagged(Tag::Type, &[type_id]),
+            Cap::Type(type_id) => tagged(Tag::Type, &[&**type_id]),
         }
     }
 
@@ -89,10 +93,10 @@ impl Cap {
         table.into_iter().chain(aside)
     }
 
-    /// Whether there is a map below this value.
+    /// Whether there is a map below this value that may hold anything.
     pub(crate) fn has_table(&self) -> bool {
         match self {
-            Cap::CNode(_) => true,
+            Cap::CNode(cnode) => !cnode.is_empty(),
             Cap::Instance(instance) => instance.cnode().is_some(),
             Cap::Data(_) | Cap::Image(_) | Cap::Type(_) => false,
         }

@@ -33,9 +33,13 @@ impl Default for Root {
 }
 
 impl CNode {
+    pub(crate) const EMPTY: CNode = CNode {
+        table: Root::Loaded(Link::Empty),
+    };
+
     /// A map without entries.
     pub fn empty() -> CNode {
-        CNode::default()
+        CNode::EMPTY
     }
 
     pub(crate) fn from_root(root: Link) -> CNode {

@@ -232,7 +232,7 @@ impl Form {
                 Body::Native { kind, state } => Form::Native(*kind, state.clone()),
                 Body::File(data) => Form::File(DataForm::of(data)),
             },
-            Cap::Type(type_id) => Form::Type(*type_id),
+            Cap::Type(type_id) => Form::Type(**type_id),
         }
     }
 
@@ -255,7 +255,7 @@ impl Form {
             Form::Native(NativeKind::File, _) => return Err(NOT_CANONICAL),
             Form::File(data) => Cap::Instance(Instance::file(data.into_data(store)?)),
             Form::Native(kind, state) => Cap::Instance(Instance::native(kind, state)),
-            Form::Type(type_id) => Cap::Type(type_id),
+            Form::Type(type_id) => Cap::Type(type_id.into()),
         })
     }
 }
@@ -725,7 +725,10 @@ mod tests {
     fn each_malformed_branch_is_refused() {
         let leaf = |n: u8| {
             let mut out = Vec::new();
-            write_leaf(&Leaf::new(Key::from(n), Cap::Type([n; 32])), &mut out);
+            write_leaf(
+                &Leaf::new(Key::from(n), Cap::Type([n; 32].into())),
+                &mut out,
+            );
             out
         };
         let read = |bytes: &[u8], depth| {
@@ -794,7 +797,10 @@ mod tests {
     #[test]
     fn keys_of_every_length_come_back() {
         for len in 1..=Key::LEN_MAX {
-            let leaf = Leaf::new(Key::new(&[9; 32][..len]).unwrap(), Cap::Type([1; 32]));
+            let leaf = Leaf::new(
+                Key::new(&[9; 32][..len]).unwrap(),
+                Cap::Type([1; 32].into()),
+            );
             let bytes = encode_leaf(&leaf);
             assert_eq!(bytes.len(), 1 + len + 32);
             assert_eq!(decode_leaf(leaf.hash(), &bytes, 1).unwrap().key, leaf.key);
@@ -803,7 +809,7 @@ mod tests {
 
     #[test]
     fn a_record_states_the_depth_it_starts_at() {
-        let leaf = |n| Link::Leaf(Leaf::new(Key::from(n), Cap::Type([n; 32])).into());
+        let leaf = |n| Link::Leaf(Leaf::new(Key::from(n), Cap::Type([n; 32].into())).into());
         let branch = Branch::new([leaf(1), leaf(2)]);
         let hash = branch.hash();
         for depth in 0..=255 {

@@ -23,6 +23,9 @@ const WIDE_MIN: usize = 512;
 /// Levels within which that many are looked for; what is as narrow and deeper is no wide map.
 const WIDE_WITHIN: usize = 48;
 
+/// Stands where a capability was taken out. Takes no memory, and nothing to drop.
+const NOTHING: Cap = Cap::CNode(CNode::EMPTY);
+
 /// A subtree.
 #[derive(Clone, Default)]
 pub(crate) enum Link {
@@ -96,7 +99,7 @@ impl Leaf {
     }
 
     fn take_cap(mut self) -> Cap {
-        std::mem::replace(&mut self.cap, Cap::Type(ZERO))
+        std::mem::replace(&mut self.cap, NOTHING)
     }
 }
 
@@ -140,7 +143,7 @@ impl Drop for Leaf {
 
 fn take_table(leaf: &mut Leaf, stack: &mut Vec<Link>) {
     if leaf.cap.has_table() {
-        let cap = std::mem::replace(&mut leaf.cap, Cap::Type(ZERO));
+        let cap = std::mem::replace(&mut leaf.cap, NOTHING);
         stack.extend(cap.into_tables());
     }
 }
@@ -549,7 +552,7 @@ mod tests {
 
     /// An entry at a path of one's choice, as ground keys come near to it.
     fn leaf_at(path: Hash, n: u8) -> Leaf {
-        let mut leaf = Leaf::new(Key::from(n), Cap::Type([n; 32]));
+        let mut leaf = Leaf::new(Key::from(n), Cap::Type([n; 32].into()));
         leaf.key_hash = path;
         leaf
     }
@@ -616,7 +619,8 @@ mod tests {
         for n in 0..entries {
             let mut map = CNode::empty();
             for m in 0..nested {
-                let value = Cap::Type(tagged(Tag::Type, &[&n.to_le_bytes(), &m.to_le_bytes()]));
+                let id = tagged(Tag::Type, &[&n.to_le_bytes(), &m.to_le_bytes()]);
+                let value = Cap::Type(id.into());
                 map.set(&store, &key(m), Some(value)).unwrap();
             }
             let leaf = Leaf::new(key(n), Cap::CNode(map));
@@ -648,7 +652,7 @@ mod tests {
         let store = MemoryStore::new();
         let mut root = Link::Empty;
         for n in 0..=255 {
-            let leaf = Leaf::new(Key::from(n), Cap::Type([n; 32]));
+            let leaf = Leaf::new(Key::from(n), Cap::Type([n; 32].into()));
             root.insert(leaf, &store).unwrap();
         }
         let address = |link: &Link| match link {
@@ -656,7 +660,7 @@ mod tests {
             _ => None,
         };
         let before = address(&root);
-        let change = || Leaf::new(Key::from(1), Cap::Type([0; 32]));
+        let change = || Leaf::new(Key::from(1), Cap::Type([0; 32].into()));
         root.insert(change(), &store).unwrap();
         assert_eq!(address(&root), before);
         let shared = root.clone();

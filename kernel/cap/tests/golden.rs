@@ -75,7 +75,7 @@ fn paused_calls() -> Vec<(&'static str, Paused)> {
         ("yielded", plain.clone()),
         ("out of gas", full(gas, Cap::Data(Data::new(&[2; 100])))),
         ("out of quota", full(quota, Cap::CNode(accounts(3)))),
-        ("calling", full(calling, Cap::Type([0x66; 32]))),
+        ("calling", full(calling, Cap::Type([0x66; 32].into()))),
     ]
 }
 
@@ -151,7 +151,7 @@ fn table() -> String {
         t.cap(name, Cap::Instance(program));
     }
     t.cap("file", Cap::Instance(Instance::file(Data::new(b"sealed"))));
-    t.cap("type", Cap::Type(id));
+    t.cap("type", Cap::Type(id.into()));
     t.0
 }
 

@@ -121,7 +121,7 @@ fn cap_json(cap: &Cap, store: &MemoryStore) -> Value {
         Cap::Data(data) => json!({"data": hex(data.to_vec(store, u64::MAX).unwrap())}),
         Cap::Image(image) => json!({"image": image_json(&image.image(store).unwrap())}),
         Cap::CNode(map) => json!({"cnode": table_json(map, store)}),
-        Cap::Type(type_id) => json!({"type": hex(type_id)}),
+        Cap::Type(type_id) => json!({"type": hex(&type_id[..])}),
         Cap::Instance(instance) => match instance.body() {
             Body::Program {
                 image,

@@ -22,7 +22,7 @@ fn dump(cap: &Cap, store: &dyn NodeStore, out: &mut Vec<String>) {
             None
         }
         Cap::Type(type_id) => {
-            out.push(hex::encode(type_id));
+            out.push(hex::encode(**type_id));
             None
         }
         Cap::CNode(map) => Some(map),

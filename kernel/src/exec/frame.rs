@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jar_abi::slots;
 use jar_cap::image::Endpoint;
-use jar_cap::{CNode, Cap, Data, Hash, ImageRef, Instance, NodeStore, Path, Resource, StoreError};
+use jar_cap::{CNode, Cap, Data, Hash, ImageRef, Instance, NodeStore, Path, Resource};
 use jar_pvm::Machine;
 
 use crate::exec::effects::EffectLog;
@@ -99,17 +99,24 @@ impl Frame {
             cnode,
             loaded,
         } = program;
-        let mut table = Table::from(cnode);
-        if entry.callee.is_none() {
-            table.keep();
-        }
-        table.replace(&**store, slots::SCRATCH, entry.scratch)?;
+        let fill = |table: &mut Table| {
+            table.fill(cnode);
+            if entry.callee.is_none() {
+                table.keep();
+            }
+            table.replace(&**store, slots::SCRATCH, entry.scratch)
+        };
         let mut frame = match cleared {
             Some(mut frame) => {
-                (frame.type_id, frame.table) = (type_id, table);
+                frame.type_id = type_id;
+                fill(&mut frame.table)?;
                 frame
             }
-            None => Frame::new(store, type_id, loaded, table, &BTreeMap::new())?,
+            None => {
+                let mut table = Table::default();
+                fill(&mut table)?;
+                Frame::new(store, type_id, loaded, table, &BTreeMap::new())?
+            }
         };
         let regs = frame.machine.regs_mut();
         for (register, value) in &entry.endpoint.regs {
@@ -179,13 +186,16 @@ impl Frame {
             waiting,
             next_image,
         } = self;
-        *table = Table::default();
+        table.clear();
         (*origin, *former) = (None, None);
         *effects = EffectLog::default();
         (*is_view, *is_copy, *is_funded) = (false, false, false);
         (*gas, *quota) = (Meters::default(), Meters::default());
         (*goes_on_at, *waits_for, *next_image) = (None, None, None);
-        waiting.clear();
+        // Clearing an empty one takes its time, too.
+        if !waiting.is_empty() {
+            waiting.clear();
+        }
         memory.clear(loaded) && machine.reset()
     }
 
@@ -209,7 +219,7 @@ impl Frame {
     }
 
     /// The Instance's new value, of a frame that has ended: the former one, if nothing changed.
-    pub fn end(&mut self, store: &dyn NodeStore) -> Result<Instance, StoreError> {
+    pub fn end(&mut self, store: &dyn NodeStore) -> Result<Instance, Stop> {
         let table = self.table.take_map(store)?;
         let is_same = |former: &Instance| former.cnode().is_some_and(|map| map.is_same(&table));
         let instance = match self.former.take().filter(is_same) {

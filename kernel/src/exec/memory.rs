@@ -83,18 +83,11 @@ impl FrameMemory {
         let memory = FrameMemory {
             mapped,
             kept: kept.clone(),
-            ..FrameMemory::of(loaded)
-        };
-        Ok((map, memory))
-    }
-
-    /// Without mapped slots.
-    fn of(loaded: &Loaded) -> FrameMemory {
-        FrameMemory {
             eager_pages: loaded.eager_pages,
             writable_pages: loaded.writable_bytes / u64::from(PAGE_SIZE),
             ..FrameMemory::default()
-        }
+        };
+        Ok((map, memory))
     }
 
     /// The layout of an Image's memory, and its persistent mappings.
@@ -159,9 +152,20 @@ impl FrameMemory {
 
     /// Forgets all that was written. `false` where the layout holds for this call alone.
     pub fn clear(&mut self, loaded: &Loaded) -> bool {
-        let is_fixed = loaded.fixed_memory.get().is_some() && self.kept.is_empty();
-        *self = FrameMemory::of(loaded);
-        is_fixed
+        let FrameMemory {
+            mapped,
+            kept,
+            eager_pages: _,
+            writable_pages: _,
+            counted,
+            persistent,
+            settled_pages,
+            settled_persistent,
+            quota_pages,
+        } = self;
+        (*counted, *persistent, *settled_pages) = (0, 0, 0);
+        (*settled_persistent, *quota_pages) = (0, 0);
+        loaded.fixed_memory.get().is_some() && mapped.is_empty() && kept.is_empty()
     }
 
     /// Paths of the slots that writable memory shows.

@@ -136,18 +136,28 @@ impl Meters {
         frame: &Frame,
         owner: Option<&Meters>,
     ) -> Result<Meters, Stop> {
-        let slots = resource.slots(&frame.loaded.image);
+        let named = match resource.slots(&frame.loaded.image) {
+            [] => None,
+            slots => Meters::named(resource, store, frame, slots)?,
+        };
+        let list = named.or_else(|| owner?.list.clone());
+        Ok(Meters { list, at: 0 })
+    }
+
+    /// The rows that caps in these slots name, if any.
+    fn named(
+        resource: Resource,
+        store: &dyn NodeStore,
+        frame: &Frame,
+        slots: &[Key],
+    ) -> Result<Option<Arc<[u64]>>, Stop> {
         let mut rows = Vec::new();
         for slot in slots {
             if let Some(Cap::Instance(instance)) = frame.loaded.slot(store, &frame.table, slot)? {
                 rows.extend(natives::row_of(instance, resource.cap_kind()));
             }
         }
-        let list = match rows.is_empty() {
-            true => owner.and_then(|owner| owner.list.clone()),
-            false => Some(rows.into()),
-        };
-        Ok(Meters { list, at: 0 })
+        Ok((!rows.is_empty()).then(|| rows.into()))
     }
 
     fn rows(&self) -> &[u64] {
@@ -384,12 +394,10 @@ impl Execution<'_, '_> {
     /// Resolves the meters of the frame at `index`: at its entry and when it is resumed.
     pub fn resolve_meters(&mut self, index: usize) -> Result<(), Stop> {
         let store = self.store();
-        let owner = index.checked_sub(1).map(|owner| &self.frames[owner]);
-        let frame = &self.frames[index];
-        let gas = Meters::resolve(Resource::Gas, store, frame, owner.map(|o| &o.gas))?;
-        let quota = Meters::resolve(Resource::Quota, store, frame, owner.map(|o| &o.quota))?;
-        let frame = &mut self.frames[index];
-        (frame.gas, frame.quota) = (gas, quota);
+        let (owners, rest) = self.frames.split_at_mut(index);
+        let (owner, frame) = (owners.last(), &mut *rest[0]);
+        frame.gas = Meters::resolve(Resource::Gas, store, frame, owner.map(|o| &o.gas))?;
+        frame.quota = Meters::resolve(Resource::Quota, store, frame, owner.map(|o| &o.quota))?;
         Ok(())
     }
 }

@@ -35,8 +35,8 @@ pub(crate) enum Stop {
     Short(jar_cap::Resource),
     /// The event's budget is gone: the whole call faults.
     Exhausted(Fault),
-    /// The node itself is in trouble.
-    Node(KernelError),
+    /// The node itself is in trouble. Boxed, for every operation's result has room for it.
+    Node(Box<KernelError>),
 }
 
 impl From<Status> for Stop {
@@ -47,12 +47,12 @@ impl From<Status> for Stop {
 
 impl From<KernelError> for Stop {
     fn from(error: KernelError) -> Self {
-        Stop::Node(error)
+        Stop::Node(error.into())
     }
 }
 
 impl From<StoreError> for Stop {
     fn from(error: StoreError) -> Self {
-        Stop::Node(error.into())
+        KernelError::from(error).into()
     }
 }

@@ -4,6 +4,7 @@ use jar_abi::{Fault, Status};
 use jar_cap::{Key, Path};
 use jar_pvm::Machine;
 
+use crate::error::KernelError;
 use crate::exec::Stop;
 
 /// Encoded bytes of the longest path: eight keys of 32 bytes with their lengths.
@@ -76,7 +77,7 @@ pub(crate) fn write_memory(
 fn memory_stop(error: jar_pvm::MemoryError) -> Stop {
     match error {
         jar_pvm::MemoryError::Access(_) => Stop::Fault(Fault::BadRange),
-        jar_pvm::MemoryError::Page(error) => Stop::Node(error.into()),
+        jar_pvm::MemoryError::Page(error) => KernelError::from(error).into(),
     }
 }
 

@@ -134,7 +134,7 @@ pub(crate) fn execute<'a, 't>(
     };
     let mut left = None;
     if let Some(frame) = &mut frame {
-        left = end_frame(&*env.store, frame)?;
+        left = end_frame(&*env.store, frame).map_err(node_error)?;
         let log = std::mem::take(&mut frame.effects);
         effects = std::mem::take(&mut execution.effects).finish(log);
     }
@@ -145,7 +145,7 @@ pub(crate) fn execute<'a, 't>(
         gas_used,
         effects,
         instance: match (frame, instance) {
-            (Some(mut frame), _) => frame.end(&*env.store)?,
+            (Some(mut frame), _) => frame.end(&*env.store).map_err(node_error)?,
             (None, Some(instance)) => instance,
             (None, None) => execution.undone()?,
         },
@@ -154,18 +154,18 @@ pub(crate) fn execute<'a, 't>(
 }
 
 /// Writes back what a halting frame wrote and takes its scratchpad.
-fn end_frame(store: &dyn NodeStore, frame: &mut Frame) -> Result<Option<Cap>, KernelError> {
+fn end_frame(store: &dyn NodeStore, frame: &mut Frame) -> Result<Option<Cap>, Stop> {
     frame
         .memory
         .write_back(store, &*frame.machine, &mut frame.table)
         .and_then(|()| frame.swap_scratch(store, None))
-        .map_err(node_error)
+        .map_err(|stop| node_error(stop).into())
 }
 
 /// For steps in which a guest has no part: whatever stops them is the node's trouble.
 pub(super) fn node_error(stop: Stop) -> KernelError {
     match stop {
-        Stop::Node(error) => error,
+        Stop::Node(error) => *error,
         other => KernelError::Internal(format!("ending a call: {other:?}")),
     }
 }
@@ -311,7 +311,7 @@ impl<'a, 't> Execution<'a, 't> {
             Err(Stop::Fault(fault)) => self.fault(fault),
             Err(Stop::Short(resource)) => self.run_short(exit, resource),
             Err(Stop::Exhausted(fault)) => Ok(Some(self.exhaust(fault))),
-            Err(Stop::Node(error)) => Err(error),
+            Err(Stop::Node(error)) => Err(*error),
         }
     }
 

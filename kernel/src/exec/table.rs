@@ -4,6 +4,7 @@
 use jar_abi::{Status, slots};
 use jar_cap::{CNode, Cap, Error, Key, NodeStore, Path, StoreError};
 
+use crate::error::KernelError;
 use crate::exec::Stop;
 use crate::exec::frame::Frame;
 
@@ -76,6 +77,19 @@ impl From<CNode> for Table {
 }
 
 impl Table {
+    /// Takes the map of an Instance; the table is empty.
+    pub fn fill(&mut self, map: CNode) {
+        self.map = map;
+    }
+
+    /// Back to an empty table; its room for entries beside maps stays.
+    pub fn clear(&mut self) {
+        self.map = CNode::empty();
+        self.aside.clear();
+        self.near.clear();
+        self.undo = None;
+    }
+
     /// Keeps from now on what [`Self::undone`] needs.
     pub fn keep(&mut self) {
         self.undo = Some(Undo::default());
@@ -230,7 +244,7 @@ impl Table {
         store: &dyn NodeStore,
         slot: u8,
         cap: Option<Cap>,
-    ) -> Result<Option<Cap>, StoreError> {
+    ) -> Result<Option<Cap>, Stop> {
         let key = Key::from(slot);
         self.settle_near(store, &key)?;
         self.note_undo(store, &key)?;
@@ -245,12 +259,18 @@ impl Table {
     }
 
     /// Notes what a key holds that is about to be set, where that is to be undone.
+    #[inline]
     fn note_undo(&mut self, store: &dyn NodeStore, key: &Key) -> Result<(), StoreError> {
-        if self.undo.as_ref().is_some_and(|undo| !undo.covers(key)) {
-            let before = self.get(store, key)?.cloned();
-            if let Some(undo) = &mut self.undo {
-                undo.note((*key).into(), before);
-            }
+        match &self.undo {
+            Some(undo) if !undo.covers(key) => self.note_undo_of(store, key),
+            _ => Ok(()),
+        }
+    }
+
+    fn note_undo_of(&mut self, store: &dyn NodeStore, key: &Key) -> Result<(), StoreError> {
+        let before = self.get(store, key)?.cloned();
+        if let Some(undo) = &mut self.undo {
+            undo.note((*key).into(), before);
         }
         Ok(())
     }
@@ -278,9 +298,10 @@ impl Table {
         if let [slot] = key.as_slice()
             && self.place(key).is_none()
         {
-            // Taken out, for what is held twice is copied when it changes.
+            // Taken out, for what is held twice is copied when it changes; what stands there
+            // meanwhile is never looked at.
             let held = self.map.get_mut(store, key)?;
-            let held = held.map(|held| std::mem::replace(held, Cap::Type([0; 32])));
+            let held = held.map(|held| std::mem::replace(held, Cap::CNode(CNode::empty())));
             self.put_aside(store, *slot, held)?;
         }
         match self.place(key) {
@@ -317,7 +338,7 @@ impl Table {
         let before = match node.set_path(store, rest, cap) {
             Ok(before) => before,
             Err(Error::NotCNode(_)) => return Err(Status::WrongKind.into()),
-            Err(error) => return Err(Stop::Node(error.into())),
+            Err(error) => return Err(KernelError::from(error).into()),
         };
         if let Some(undo) = self.undo.as_mut().filter(|undo| !undo.covers(first)) {
             undo.note(path.clone(), before);
@@ -336,7 +357,7 @@ impl Table {
     }
 
     /// Takes the whole map: an empty one stays.
-    pub fn take_map(&mut self, store: &dyn NodeStore) -> Result<CNode, StoreError> {
+    pub fn take_map(&mut self, store: &dyn NodeStore) -> Result<CNode, Stop> {
         self.undo = None;
         self.settle_all_near(store)?;
         self.settle(store)?;
@@ -350,7 +371,7 @@ impl Table {
         for (path, before) in undo.before.into_iter().rev() {
             self.set_path(store, &path, before)?;
         }
-        Ok(self.take_map(store)?)
+        self.take_map(store)
     }
 }
 

@@ -368,6 +368,10 @@ impl Window {
 
     /// Brings the pages worth keeping back to how they were; answers the others.
     fn keep(&mut self, touched: Vec<u32>, map: &MemoryMap) -> Option<Vec<u32>> {
+        if touched.is_empty() {
+            self.kept.clear();
+            return Some(touched);
+        }
         let touches = |kept: &Kept| {
             let first = touched.partition_point(|page| *page < kept.pages.start);
             touched

@@ -193,7 +193,7 @@ pub fn any_bytes() -> impl Strategy<Value = Vec<u8>> {
 pub fn any_cap() -> impl Strategy<Value = Cap> {
     let leaf = prop_oneof![
         4 => any_bytes().prop_map(|bytes| data(&bytes)),
-        1 => any::<Hash>().prop_map(Cap::Type),
+        1 => any::<Hash>().prop_map(|id| Cap::Type(id.into())),
         1 => (0..NativeKind::ALL.len(), prop::collection::vec(any::<u8>(), 0..100))
             .prop_map(|(i, state)| match NativeKind::ALL[i] {
                 NativeKind::File => Cap::Instance(Instance::file(Data::new(&state))),

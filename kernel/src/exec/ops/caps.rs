@@ -135,7 +135,7 @@ impl Execution<'_, '_> {
         let store = self.store();
         self.top().check_vacant(store, &to)?;
         self.charge_quota(self.slot_quota(&to))?;
-        self.top().set(store, &to, Some(Cap::Type(ty)))?;
+        self.top().set(store, &to, Some(Cap::Type(ty.into())))?;
         Ok(Flow::Value(0))
     }
 
@@ -143,7 +143,7 @@ impl Execution<'_, '_> {
     pub(super) fn type_at(&mut self, path: &jar_cap::Path) -> Result<jar_cap::Hash, Stop> {
         match self.held(path)? {
             Cap::Instance(instance) => Ok(instance.type_id()),
-            Cap::Type(ty) => Ok(ty),
+            Cap::Type(ty) => Ok(*ty),
             _ => Err(Status::WrongKind.into()),
         }
     }

@@ -102,7 +102,7 @@ impl Execution<'_, '_> {
         };
         self.top().check_vacant(store, &to)?;
         self.charge_quota(self.slot_quota(&to))?;
-        let derived = Cap::Type(derive_type(&spawner, &image.id()));
+        let derived = Cap::Type(derive_type(&spawner, &image.id()).into());
         self.top().set(store, &to, Some(derived))?;
         Ok(Flow::Value(0))
     }

@@ -129,7 +129,7 @@ impl Execution<'_, '_> {
         let store = self.store();
         match self.top().scratch(store)? {
             Some(Cap::Instance(instance)) => Ok(instance.type_id()),
-            Some(Cap::Type(ty)) => Ok(ty),
+            Some(Cap::Type(ty)) => Ok(*ty),
             Some(_) => Err(Status::WrongKind.into()),
             None => Err(Status::Empty.into()),
         }

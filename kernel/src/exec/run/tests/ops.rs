@@ -739,7 +739,7 @@ fn long_paths_have_long_keys() {
     assert_eq!(ran.answer, OK);
     let key = jar_cap::Key::new(&[9; 32]).expect("32 bytes");
     let path = [jar_cap::Key::from(41), key];
-    assert_eq!(ran.get(&path), Some(Cap::Type([3; 32])));
+    assert_eq!(ran.get(&path), Some(Cap::Type([3; 32].into())));
 }
 
 /// Prices grow with what is copied and hashed, and are never less for more.

@@ -287,7 +287,7 @@ fn table(store: &MemoryChainStore) -> CNode {
     set(18, native(NativeKind::Consensus));
     set(DATA, Cap::Data(Data::new(&data_bytes())));
     set(CNODE, Cap::CNode(inner));
-    set(TYPE, Cap::Type([3; 32]));
+    set(TYPE, Cap::Type([3; 32].into()));
     set(IMAGE, Cap::Image(image.clone()));
     let mut holder = CNode::empty();
     for key in [1, 2] {

@@ -158,7 +158,7 @@ fn copies_share_and_moves_leave_nothing() {
 #[test]
 fn types_are_those_of_instances() {
     let ran = run(&Scene::default(), number(HostCall::TypeOf), &[CALLEE, FREE]);
-    assert_eq!(ran.get(&keys(&[50])), Some(Cap::Type([3; 32])));
+    assert_eq!(ran.get(&keys(&[50])), Some(Cap::Type([3; 32].into())));
     for (a, b, same) in [(CALLEE, TYPE, 1), (17, TYPE, 0), (17, 17, 1), (17, 18, 0)] {
         let ran = run(&Scene::default(), number(HostCall::SameType), &[a, b]);
         assert_eq!(ran.answer, Answer::Value(same));

@@ -61,7 +61,7 @@ impl Model<'_> {
     fn type_of(&self, slot: u64) -> [u8; 32] {
         match self.get(slot) {
             Some(Cap::Instance(instance)) => instance.type_id(),
-            Some(Cap::Type(id)) => id,
+            Some(Cap::Type(id)) => *id,
             other => panic!("{other:?}"),
         }
     }
@@ -91,7 +91,7 @@ impl Model<'_> {
             }
             Op::Drop => self.set(a, None),
             Op::MintCnode => self.set(a, Some(Cap::CNode(CNode::empty()))),
-            Op::TypeOf => self.set(b, Some(Cap::Type(self.type_of(a)))),
+            Op::TypeOf => self.set(b, Some(Cap::Type(self.type_of(a).into()))),
             Op::MintData => {
                 let data = Data::new(&self.bytes(a, b));
                 self.set(c, Some(Cap::Data(data)));
@@ -119,7 +119,7 @@ impl Model<'_> {
             }
             Op::Subtype => {
                 let ty = derive_type(&self.type_of(a), &self.image(b).id());
-                self.set(c, Some(Cap::Type(ty)));
+                self.set(c, Some(Cap::Type(ty.into())));
             }
             Op::SlotRead => self.believe(b),
             Op::Call => [a, SCRATCH].into_iter().for_each(|slot| self.believe(slot)),

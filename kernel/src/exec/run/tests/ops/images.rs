@@ -95,7 +95,7 @@ fn lineages_are_of_who_spawns() {
     assert_eq!(get(&ran, CNODE), None, "it is consumed");
     // What a Type says is what spawning gives.
     let ran = case(Op::Subtype, &[TYPE, IMAGE, FREE], OK).run();
-    let expected = Cap::Type(derive_type(&[3; 32], &id));
+    let expected = Cap::Type(derive_type(&[3; 32], &id).into());
     assert_eq!(get(&ran, FREE), Some(expected.clone()));
     let ran = case(Op::Subtype, &[CALLEE, IMAGE, FREE], OK).run();
     assert_eq!(get(&ran, FREE), Some(expected));
