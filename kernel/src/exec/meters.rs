@@ -130,6 +130,7 @@ impl Meters {
 
     /// The list of a frame that begins or goes on: the rows that caps in its Image's slots
     /// name, else its owner's list.
+    #[inline]
     pub fn resolve(
         resource: Resource,
         store: &dyn NodeStore,
