@@ -217,6 +217,8 @@ pub enum Trace {
         /// Its height.
         height: u64,
     },
+    /// What was in memory of the state was let go; it is read from the store again.
+    Unloaded,
     /// Phase 2 of a Dispatch endpoint failed, or an event that it sent was not taken.
     HeadPhase {
         /// The endpoint.

@@ -1,6 +1,7 @@
 //! The kernel: owner of the head. It accepts events, builds blocks and imports them.
 
 mod adopt;
+mod loaded;
 mod offchain;
 mod reorg;
 
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use jar_cap::{Cap, Hash, ImageRef, state_root};
 use jar_pvm::Engine;
 
+use self::loaded::Loaded;
 pub use self::offchain::AGGREGATE_EVENTS_MAX;
 use self::reorg::Recent;
 use crate::answers::{Advance, AdvanceError, Advanced};
@@ -17,11 +19,14 @@ use crate::block::{
     Attestation, Block, Body, Header, PublicKey, Scope, outcome_root, signed_message,
 };
 use crate::chain::{Chain, State};
+use crate::counting::CountingStore;
 use crate::dispatch::Pipeline;
 use crate::error::KernelError;
 use crate::exec::Env;
 use crate::genesis::{check_genesis, check_numbers, commit_genesis};
-use crate::hardware::{Commit, Emission, Hardware, SignError, SignRequest, Trace, Watermark};
+use crate::hardware::{
+    Commit, Emission, Hardware, SignError, SignRequest, Store, Trace, Watermark,
+};
 use crate::params::Genesis;
 use crate::programs::{Programs, decode_image};
 use crate::signatures::{SignatureCheck, verify_batch, verify_beside};
@@ -45,6 +50,7 @@ pub struct Kernel<H> {
     finalized: Arc<State>,
     pipeline: Pipeline,
     recent: Recent,
+    loaded: Loaded,
 }
 
 impl<H: Hardware> Kernel<H> {
@@ -58,7 +64,8 @@ impl<H: Hardware> Kernel<H> {
         check_numbers(genesis)?;
         let image = decode_image(&genesis.image, &genesis.params).map_err(KernelError::Image)?;
         let image = ImageRef::new(image);
-        let store = hardware.store();
+        let reads = Arc::new(CountingStore::new(hardware.store()));
+        let store: Arc<dyn Store> = reads.clone();
         let env = Env {
             store: store.clone(),
             params: genesis.params.clone(),
@@ -69,13 +76,8 @@ impl<H: Hardware> Kernel<H> {
             None => commit_genesis(&env, genesis, &image)?,
         };
         let chain = Arc::new(Chain::new(env, genesis, genesis_hash));
-        let load = |hash: Option<Hash>| {
-            let missing = || KernelError::Internal("the store has no head".into());
-            let hash = hash.ok_or_else(missing)?;
-            chain.state(&hash)?.map(Arc::new).ok_or_else(missing)
-        };
-        let head = load(store.head()?)?;
-        let finalized = load(store.finalized()?)?;
+        let head = load(&chain, store.head()?)?;
+        let finalized = load(&chain, store.finalized()?)?;
         Ok(Kernel {
             hardware,
             head,
@@ -83,6 +85,7 @@ impl<H: Hardware> Kernel<H> {
             pipeline: Pipeline::default(),
             recent: Recent::default(),
             chain,
+            loaded: Loaded::new(reads),
         })
     }
 
@@ -365,6 +368,7 @@ impl<H: Hardware> Kernel<H> {
         };
         store.commit(&commit)?;
         self.committed(&commit, state, finalized, reverted);
+        self.bound_memory(&commit)?;
         let signatures = std::mem::take(&mut walked.signatures);
         self.renew_pipeline(&commit, signatures, left_behind)?;
         Ok(Advanced {
@@ -454,6 +458,13 @@ impl<H: Hardware> Kernel<H> {
             self.finalized = finalized;
         }
     }
+}
+
+/// The state after a block that the store must hold.
+fn load(chain: &Chain, hash: Option<Hash>) -> Result<Arc<State>, KernelError> {
+    let missing = || KernelError::Internal("the store has no head".into());
+    let hash = hash.ok_or_else(missing)?;
+    chain.state(&hash)?.map(Arc::new).ok_or_else(missing)
 }
 
 /// Checks that a walk came to what a header says.

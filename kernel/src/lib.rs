@@ -7,6 +7,7 @@
 mod answers;
 pub mod block;
 mod chain;
+mod counting;
 mod dispatch;
 mod error;
 mod exec;

@@ -72,6 +72,9 @@ pub struct NodeFlags {
     /// What runs programs: auto, interpreter, recompiler (x86-64 Linux) [default: auto]
     #[arg(long, value_name = "ENGINE")]
     pub engine: Option<String>,
+    /// MiB that what is loaded of the state may take [default: 2048]
+    #[arg(long, value_name = "MIB")]
+    pub state_memory_mib: Option<u32>,
     /// How logs look: human, json [default: human]
     #[arg(long, value_name = "FORMAT")]
     pub log: Option<LogFormat>,

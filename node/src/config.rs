@@ -26,6 +26,7 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("sync", "full"),
     ("metrics_listen", "127.0.0.1:9615"),
     ("engine", "auto"),
+    ("state_memory_mib", "2048"),
     ("log", "human"),
     ("log_level", "info"),
     ("dev_key", ""),
@@ -83,6 +84,8 @@ pub struct Settings {
     pub metrics_listen: MetricsListen,
     /// What runs programs.
     pub engine: String,
+    /// MiB that what is loaded of the state may take.
+    pub state_memory_mib: u32,
     /// How logs look.
     #[serde(deserialize_with = "log_format")]
     pub log: LogFormat,
@@ -319,6 +322,10 @@ fn flag_layer(flags: &NodeFlags) -> HashMap<String, Value> {
         ("sync", flags.sync.clone()),
         ("metrics_listen", flags.metrics_listen.clone()),
         ("engine", flags.engine.clone()),
+        (
+            "state_memory_mib",
+            flags.state_memory_mib.map(|mib| mib.to_string()),
+        ),
         ("log", format),
         ("log_level", flags.log_level.clone()),
         ("dev_key", list(&flags.dev_key)),

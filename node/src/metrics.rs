@@ -72,6 +72,8 @@ pub struct Metrics {
     pub gas: IntCounter,
     /// State records written.
     pub records: IntCounter,
+    /// How often what was in memory of the state was let go.
+    pub unloaded: IntCounter,
     /// Blocks left behind by a new head.
     pub reverted: IntCounter,
     /// Time from deciding to build a block to its commit.
@@ -122,6 +124,11 @@ impl Metrics {
                 &registry,
                 "jar_state_records_written_total",
                 "State records written",
+            )?,
+            unloaded: counter(
+                &registry,
+                "jar_state_unloaded_total",
+                "Times that what was in memory of the state was let go",
             )?,
             reverted: counter(
                 &registry,
@@ -179,13 +186,12 @@ impl Metrics {
                 "RPC calls that failed",
                 &["method", "error"],
             )?,
-            rpc_seconds: {
-                let opts = HistogramOpts::new("jar_rpc_seconds", "Time of RPC calls")
-                    .buckets(SECONDS.to_vec());
-                let vec = HistogramVec::new(opts, &["method"])?;
-                registry.register(Box::new(vec.clone()))?;
-                vec
-            },
+            rpc_seconds: histograms(
+                &registry,
+                "jar_rpc_seconds",
+                "Time of RPC calls",
+                &["method"],
+            )?,
             registry,
         };
         metrics.begin();
@@ -402,6 +408,18 @@ fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, pr
     let counter = IntCounter::new(name, help)?;
     registry.register(Box::new(counter.clone()))?;
     Ok(counter)
+}
+
+fn histograms(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<HistogramVec, prometheus::Error> {
+    let opts = HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
+    let vec = HistogramVec::new(opts, labels)?;
+    registry.register(Box::new(vec.clone()))?;
+    Ok(vec)
 }
 
 fn counters(

@@ -76,8 +76,9 @@ pub fn run(settings: &Settings) -> anyhow::Result<()> {
         settings.signing_after_restore,
         first_slot,
     )?;
-    let kernel = Kernel::open(hardware, &spec.genesis, engine)
+    let mut kernel = Kernel::open(hardware, &spec.genesis, engine)
         .with_context(|| format!("data directory {}", data_dir.display()))?;
+    kernel.limit_memory(u64::from(settings.state_memory_mib) << 20);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("node")

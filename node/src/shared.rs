@@ -141,6 +141,10 @@ impl Shared {
                 self.metrics.gas.inc_by(gas_used);
                 self.metrics.records.inc_by(records as u64);
             }
+            Trace::Unloaded => {
+                self.metrics.unloaded.inc();
+                debug!(target: "chain", "state in memory let go");
+            }
             Trace::Head { reverted, .. } => self.metrics.reverted.inc_by(reverted),
             Trace::Finalized { hash, height } => {
                 self.metrics.finalized_height.set(signed(height));

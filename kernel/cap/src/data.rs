@@ -8,6 +8,7 @@ use crate::hash::{Hash, Tag, tagged};
 use crate::pages::{
     Change, PAGE_BYTES, PageLink, height_of, page_at, page_count, page_hash, page_len,
 };
+use crate::resident::shared;
 use crate::store::NodeStore;
 
 /// Bytes, in a tree of pages that values share.
@@ -67,6 +68,16 @@ impl Data {
             content,
             id: OnceLock::new(),
         }))
+    }
+
+    /// Bytes it takes in memory itself, without its tree.
+    pub(crate) fn own_bytes(&self) -> usize {
+        size_of::<Inner>()
+    }
+
+    /// Its address, when others have it, too.
+    pub(crate) fn shared(&self) -> Option<usize> {
+        shared(&self.0)
     }
 
     /// All bytes, if they are few: up to 63.

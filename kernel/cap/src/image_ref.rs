@@ -9,6 +9,7 @@ use crate::error::StoreError;
 use crate::hash::{Hash, Tag, tagged};
 use crate::image::Image;
 use crate::mark::Mark;
+use crate::resident::shared;
 use crate::store::{NodeStore, RecordId, read};
 
 /// An Image as a capability: its content read from the store when first needed, its id
@@ -88,6 +89,16 @@ impl ImageRef {
             return Err(corrupt("the Image is not of the size it was named with"));
         }
         Ok(self.0.image.get_or_init(|| Arc::new(image)).clone())
+    }
+
+    /// Whether the Image is in memory.
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.0.image.get().is_some()
+    }
+
+    /// Its address, when others have it, too.
+    pub(crate) fn shared(&self) -> Option<usize> {
+        shared(&self.0)
     }
 
     pub(crate) fn record_id(&self) -> RecordId {

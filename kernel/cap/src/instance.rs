@@ -12,6 +12,7 @@ use crate::error::StoreError;
 use crate::hash::{Hash, Tag, tagged};
 use crate::image_ref::ImageRef;
 use crate::key::{Key, Path};
+use crate::resident::shared;
 use crate::store::NodeStore;
 use crate::trie::{Leaf, Link};
 
@@ -315,6 +316,21 @@ impl Instance {
             Body::File(data) => Some(data),
             Body::Program { .. } | Body::Native { .. } => None,
         }
+    }
+
+    /// Bytes it takes in memory itself, without what it refers to.
+    pub(crate) fn own_bytes(&self) -> usize {
+        let state = match self.body() {
+            Body::Native { state, .. } => state.len(),
+            Body::Program { .. } | Body::File(_) => 0,
+        };
+        let paused = self.suspended().map_or(0, |_| size_of::<Paused>());
+        size_of::<Inner>() + state + paused
+    }
+
+    /// Its address, when others have it, too.
+    pub(crate) fn shared(&self) -> Option<usize> {
+        shared(&self.0)
     }
 
     /// Its type, or lineage.

@@ -19,6 +19,9 @@ use jar_kernel::{
 use crate::store::CrashStore;
 use crate::token::TokenChain;
 
+/// So little that nodes let go of what they have of the state every few blocks.
+const STATE_MEMORY: u64 = 64 << 10;
+
 /// Hardware in memory; that of a reckless node signs without watermarks.
 #[derive(Debug)]
 pub(crate) struct SimHardware {
@@ -173,7 +176,8 @@ impl Process {
         };
         let guard = SigningGuard::new(hardware.local.signer(), start.is_restored, start.first_slot);
         let hardware = Arc::new(hardware);
-        let kernel = Kernel::open(hardware.clone(), &chain.genesis, chain.engine.clone())?;
+        let mut kernel = Kernel::open(hardware.clone(), &chain.genesis, chain.engine.clone())?;
+        kernel.limit_memory(STATE_MEMORY);
         let (head, finalized) = (
             BlockRef::from(&**kernel.head()),
             BlockRef::from(&**kernel.finalized()),

@@ -628,7 +628,7 @@ impl World {
                 self.note(format_args!("n{id} drops {}: {reason}", hex8(event)));
             }
             Trace::Committed { hash, .. } if is_honest => self.weaken(id, *hash),
-            Trace::Committed { .. } | Trace::Log { .. } => {}
+            Trace::Committed { .. } | Trace::Unloaded | Trace::Log { .. } => {}
         }
     }
 
