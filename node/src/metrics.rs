@@ -128,7 +128,7 @@ impl Metrics {
             unloaded: counter(
                 &registry,
                 "jar_state_unloaded_total",
-                "Times that what was in memory of the state was let go",
+                "Unloads of the state",
             )?,
             reverted: counter(
                 &registry,
