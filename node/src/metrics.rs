@@ -107,8 +107,15 @@ pub struct Metrics {
 impl Metrics {
     /// Metrics of a process that starts now.
     pub fn new(engine: &str, chain_id: &str) -> Result<Metrics, prometheus::Error> {
+        let metrics = Metrics::registered()?;
+        metrics.begin();
+        metrics.describe(engine, chain_id)?;
+        Ok(metrics)
+    }
+
+    fn registered() -> Result<Metrics, prometheus::Error> {
         let registry = Registry::new();
-        let metrics = Metrics {
+        Ok(Metrics {
             height: gauge(&registry, "jar_head_height", "Height of the head")?,
             finalized_height: gauge(
                 &registry,
@@ -128,7 +135,7 @@ impl Metrics {
             unloaded: counter(
                 &registry,
                 "jar_state_unloaded_total",
-                "Unloads of the state",
+                "Times that what was in memory of the state was let go",
             )?,
             reverted: counter(
                 &registry,
@@ -193,10 +200,7 @@ impl Metrics {
                 &["method"],
             )?,
             registry,
-        };
-        metrics.begin();
-        metrics.describe(engine, chain_id)?;
-        Ok(metrics)
+        })
     }
 
     /// Counters begin at 0: one that appears with a 1 has not increased, for Prometheus.
