@@ -378,6 +378,21 @@ fn the_head_is_the_block_of_the_highest_score() {
     assert_eq!(node.head().hash, last.header.hash());
 }
 
+/// Of several calls that give a score the last one counts, for who builds and who imports.
+#[test]
+fn the_last_score_of_a_block_counts() {
+    let mut builder = Node::new(&open(), &[]);
+    for score in [7u64, 100, 50] {
+        submit(&mut builder, request(SCORE, &score.to_le_bytes()));
+    }
+    let built = builder.build().expect("built");
+    assert_eq!(built.events.len(), 3);
+    assert_eq!(builder.head().score, 50);
+    let mut node = Node::new(&open(), &[]);
+    node.import(&built.block).expect("valid");
+    assert_eq!(node.head().score, 50);
+}
+
 #[test]
 fn a_score_may_jump_and_must_rise() {
     let mut builder = Node::new(&open(), &[]);

@@ -89,6 +89,29 @@ fn persistent_pages_and_new_slots_cost_quota() {
     assert_eq!(quota(4096, TWO), exhausted);
 }
 
+/// A slot that an operation fills meanwhile is not paid for a second time at the halt.
+#[test]
+fn a_slot_that_an_operation_fills_is_paid_once() {
+    const CNODE: u64 = 32;
+    for (slot, slots) in [(41, 1), (42, 2)] {
+        let mut main = program(Role::Transact(0), |asm| {
+            asm.store(PERSIST, 0)
+                .call(Op::MintCnode, &[slot])
+                .halt_with(0);
+        });
+        main.persist(&[41], 0, 4);
+        let ending = |quota: u64| {
+            let mut genesis = genesis(&passing(&main));
+            genesis.params.event_quota = quota;
+            Node::new(&genesis, &[]).simulate(0, &event([])).ending
+        };
+        let quota = 4096 + CNODE + slots * 129;
+        assert_eq!(ending(quota), Ending::Halted(0), "slot {slot}");
+        let exhausted = Ending::Faulted(Fault::OutOfQuota as u64);
+        assert_eq!(ending(quota - 1), exhausted, "slot {slot}");
+    }
+}
+
 /// Bodies that use up a budget.
 const EXHAUSTING: [Faulting; 4] = [
     (

@@ -199,8 +199,10 @@ fn nested_answer(levels: usize, change: impl FnOnce(&mut Genesis)) -> u64 {
     });
     let mut genesis = genesis(&passing(&main));
     change(&mut genesis);
-    let mut node = node_of(&genesis, &[(CALLEE, nested(levels))]);
-    match run(&mut node).ending {
+    let entries = [(CALLEE, nested(levels))];
+    let outcome = run(&mut node_of(&genesis, &entries));
+    assert_eq!(run(&mut Node::on_other_engine(&genesis, &entries)), outcome);
+    match outcome.ending {
         Ending::Halted(value) => value,
         other => panic!("{other:?}"),
     }

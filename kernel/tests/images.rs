@@ -6,9 +6,9 @@ use common::calls::*;
 use common::chain::event;
 use common::program::PERSIST;
 use common::{A0, Asm, Node, Program, RAM, genesis, key};
-use jar_abi::{HostCall as Op, Status};
+use jar_abi::{Fault, HostCall as Op, Status};
 use jar_cap::image::{Image, Mapping, Pinned, Program as Code, Role, Source};
-use jar_cap::{Cap, ImageRef, derive_type, genesis_type, set_image_type};
+use jar_cap::{Body, Cap, ImageRef, Instance, derive_type, genesis_type, set_image_type};
 use jar_kernel::Params;
 use jar_kernel::block::{Ending, Outcome};
 use parity_scale_codec::Encode;
@@ -101,6 +101,9 @@ fn upgrading(second: &Image, fault: bool) -> Program {
                 }
                 asm.halt();
             })
+            .if_eq(0, 2, |asm| {
+                asm.trap();
+            })
             .halt_with(11);
     });
     first.endpoint(1, "gone", Role::Transact(1), |asm| {
@@ -129,6 +132,7 @@ fn second() -> Image {
 }
 
 const SET: &[u8] = &[1, 0, 0, 0, 0, 0, 0, 0];
+const FAULT: &[u8] = &[2, 0, 0, 0, 0, 0, 0, 0];
 
 #[test]
 fn a_chain_upgrades_itself_when_the_block_commits() {
@@ -166,6 +170,67 @@ fn a_fault_cancels_an_upgrade() {
     assert!(matches!(outcomes[0].ending, Ending::Faulted(_)));
     assert_eq!(outcomes[1].ending, Ending::Halted(11));
     assert_eq!(node.head().instance.type_id(), former);
+}
+
+/// The fault of another event of the block does not.
+#[test]
+fn a_later_fault_leaves_an_upgrade() {
+    let first = upgrading(&second(), false);
+    let (mut node, mut other) = pair(&first);
+    let lineage = node.head().instance.type_id();
+    let outcomes = block_of(&mut node, &mut other, &[SET, FAULT, b""]);
+    let endings: Vec<Ending> = outcomes.iter().map(|o| o.ending).collect();
+    let faulted = Ending::Faulted(Fault::Panic as u64);
+    assert_eq!(endings, [Ending::Halted(0), faulted, Ending::Halted(11)]);
+    let expected = set_image_type(&lineage, &ImageRef::new(second()).id());
+    assert_eq!(node.head().instance.type_id(), expected);
+}
+
+/// What an Instance spawns descends from it, not from who called it; and from what it is, not
+/// from what `set_image` will make of it.
+#[test]
+fn what_a_callee_spawns_is_of_its_lineage() {
+    let spawner = program(Role::Call, |asm| {
+        asm.call(Op::SetImage, &[61])
+            .call(Op::MintCnode, &[70])
+            .call(Op::DeriveSpawn, &[60, 70, 71])
+            .halt();
+    });
+    let (child, next) = (ImageRef::new(pinning(80)), ImageRef::new(pinning(81)));
+    let images = [(60, Cap::Image(child.clone())), (61, Cap::Image(next))];
+    let passing_on = program(Role::Call, |asm| {
+        asm.call(Op::Call, &[CALLEE.into(), 0]).halt();
+    });
+    let Cap::Instance(inner) = instance(&spawner, &images) else {
+        panic!("an Instance was made");
+    };
+    let Body::Program { image, cnode, .. } = inner.body() else {
+        panic!("a program was made");
+    };
+    // The three on the way have three types.
+    let inner = Instance::program([2; 32], image.clone(), cnode.clone());
+    let entries = [(CALLEE, Cap::Instance(inner))];
+    let (mut node, mut other) = {
+        let entries = [(CALLEE, instance(&passing_on, &entries))];
+        let genesis = genesis(&passing(&caller()));
+        (
+            node_of(&genesis, &entries),
+            Node::on_other_engine(&genesis, &entries),
+        )
+    };
+    for node in [&mut node, &mut other] {
+        assert_eq!(reports(&run(node)), [[0, 0]]);
+        let held = callee_table(node).get(&*node.store, &key(CALLEE));
+        let Ok(Some(Cap::Instance(inner))) = held else {
+            panic!("the spawner is gone");
+        };
+        let table = inner.cnode().expect("a program");
+        let Ok(Some(Cap::Instance(spawned))) = table.get(&*node.store, &key(71)) else {
+            panic!("nothing was spawned");
+        };
+        let expected = derive_type(&[2; 32], &child.id());
+        assert_eq!(spawned.type_id(), expected);
+    }
 }
 
 #[test]

@@ -353,6 +353,40 @@ fn page_writer(end: fn(&mut Asm)) -> Program {
     writer
 }
 
+/// Who runs short has paid for the pages it wrote, from its own row: what its catcher does with
+/// that row later leaves nothing of them to the event.
+#[test]
+fn who_runs_short_has_paid_for_its_pages() {
+    let price = Params::default().price_page_write;
+    let left = |written: u32| {
+        let callee = program(Role::Call, |asm| {
+            for page in 0..written {
+                asm.store(RAM + page * 4096, 0);
+            }
+            asm.spin();
+        });
+        let mut main = program(Role::Transact(0), |asm| {
+            set_row(asm, Resource::Gas, ROW, 100_000);
+            asm.call(Op::Call, &[CALLEE_SLOT, 0]).mov(2, A1);
+            set_row(asm, Resource::Gas, ROW, 0);
+            asm.mov(3, A0).call(Op::Abort, &[CALLEE_SLOT]);
+            report(asm, &[2, 3]);
+            asm.halt_with(0);
+        });
+        main.image.catcher_slot = Some(Key::from(slots::CATCHER));
+        let entries = [(CALLEE, metered(Resource::Gas, callee))];
+        let (_, outcome) = run_on_both(&main, &entries);
+        let report = reports(&outcome).remove(0);
+        assert_eq!(report[0], 2, "caught");
+        report[1]
+    };
+    // What is left is kept for the pages that it has not written yet, but for part of a block.
+    for written in [0, 1, WRITTEN] {
+        let unwritten = u64::from(RAM_PAGES - written) * price;
+        assert!((unwritten..unwritten + 100).contains(&left(written)));
+    }
+}
+
 /// Whatever a row holds, and however its frame ends, the event pays what the row does.
 #[test]
 fn no_frame_writes_pages_that_its_row_cannot_pay() {

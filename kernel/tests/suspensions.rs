@@ -9,8 +9,8 @@ use common::{A0, A1, Asm, Node, PERSIST, Program, RAM, Rng, genesis, path};
 use jar_abi::{Fault, HostCall as Op, Status, slots};
 use jar_cap::image::{Pinned, Role, Source};
 use jar_cap::{CNode, Cap, Data, ImageRef, Instance, Key, NativeKind, Waiting, set_image_type};
-use jar_kernel::Genesis;
 use jar_kernel::block::{Ending, Outcome};
+use jar_kernel::{Genesis, Params};
 use parity_scale_codec::Encode;
 
 const CATCHER: u8 = slots::CATCHER;
@@ -306,6 +306,77 @@ fn yielder() -> Cap {
     instance(&yielder, &[(MARKER, marker(1))])
 }
 
+/// A [`yielder`] that has yielded and was detached.
+fn suspended_yielder() -> Option<Cap> {
+    let main = catching(program(Role::Transact(0), |asm| {
+        asm.call(Op::Call, &[CALLEE_SLOT, 0])
+            .call(Op::Detach, &[CALLEE_SLOT])
+            .halt_with(0);
+    }));
+    let entries = [(CATCHER, catcher([1])), (CALLEE, yielder())];
+    let mut node = node(&main, &entries);
+    assert_eq!(run(&mut node).ending, Ending::Halted(0));
+    node.get(&[CALLEE])
+}
+
+/// Pages of eager mappings are in each frame whether it writes them or not: to keep one costs
+/// gas and quota for each.
+#[test]
+fn keeping_eager_pages_is_paid_for() {
+    let detach = |pages: u32, quota: u64| {
+        let mut callee = program(Role::Call, |asm| {
+            asm.call(Op::Yield, &[MARKER.into()]).halt_with(0);
+        });
+        let eager = Source::Ephemeral {
+            init: None,
+            eager: true,
+        };
+        if pages > 0 {
+            callee.map(0x100, pages, eager);
+        }
+        let entries = [
+            (CATCHER, catcher([1])),
+            (CALLEE, instance(&callee, &[(MARKER, marker(1))])),
+        ];
+        let main = catching(program(Role::Transact(0), |asm| {
+            asm.call(Op::Call, &[CALLEE_SLOT, 0])
+                .call(Op::GasLeft, &[])
+                .mov(0, A0)
+                .call(Op::Detach, &[CALLEE_SLOT])
+                .call(Op::GasLeft, &[])
+                .mov(1, A0)
+                .store(RAM, 0)
+                .store(RAM + 8, 1)
+                .call(Op::Emit, &[RAM.into(), 16, 90])
+                .halt_with(0);
+        }));
+        let mut genesis = genesis(&main);
+        genesis.params.event_quota = quota;
+        let entries = [&entries[..], &[(90, data(&[]))]].concat();
+        let outcome = node_of(&genesis, &entries).simulate(0, &event([]));
+        let other = Node::on_other_engine(&genesis, &entries);
+        assert_eq!(other.simulate(0, &event([])), outcome);
+        match outcome.ending {
+            Ending::Halted(_) => {
+                let topic = &outcome.records[0].topic;
+                let (before, after) = topic.split_at(8);
+                let left = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("8 bytes"));
+                Ok(left(before) - left(after))
+            }
+            Ending::Faulted(fault) => Err(fault),
+        }
+    };
+    let params = Params::default();
+    let quota = |pages: u64| 512 + pages * 4096 + 16;
+    let none = detach(0, quota(0)).expect("paid");
+    for pages in [1, 4] {
+        let gas = detach(pages, quota(pages.into())).expect("paid");
+        assert_eq!(gas - none, u64::from(pages) * params.price_page_persist);
+        let short = detach(pages, quota(pages.into()) - 17);
+        assert_eq!(short, Err(Fault::OutOfQuota as u64));
+    }
+}
+
 /// A slot stays reserved through CNodes, whichever prefix of its path an operation names, and
 /// is free again when the call has ended.
 #[test]
@@ -354,6 +425,8 @@ fn a_reserved_slot_is_busy_by_every_path() {
     let node = node_of(&genesis, &entries);
     let outcome = node.simulate(0, &event([]));
     assert_eq!(outcome.ending, Ending::Halted(0));
+    let other = Node::on_other_engine(&genesis, &entries);
+    assert_eq!(other.simulate(0, &event([])), outcome);
     let told = reports(&outcome);
     assert_eq!(told[0], [2]);
     let (last, busy) = told[1..].split_last().expect("reports");
@@ -570,7 +643,8 @@ fn yield_storms_end_with_the_budget() {
     }
 }
 
-/// Whatever slot 0 holds at a halt passes, or is taken by the kernel at the root.
+/// Whatever slot 0 holds at a halt passes, or is taken by the kernel at the root; also while
+/// something waits for who halts.
 #[test]
 fn a_halt_passes_slot_0_in_any_state() {
     let store = jar_cap::MemoryStore::new();
@@ -579,30 +653,50 @@ fn a_halt_passes_slot_0_in_any_state() {
         full.set(&store, &Key::from(n), Some(data(&[n])))
             .expect("in memory");
     }
+    let image = program(Role::Call, |asm| {
+        asm.trap();
+    });
+    let suspended = suspended_yielder();
+    let is_suspended = |cap: &Cap| matches!(cap, Cap::Instance(i) if i.suspended().is_some());
+    assert!(suspended.as_ref().is_some_and(is_suspended));
     let states = [
         None,
         Some(Cap::Data(Data::empty())),
         Some(Cap::CNode(full)),
         Some(Cap::Type([3; 32].into())),
+        Some(Cap::Image(ImageRef::new(image.build()))),
         Some(yielder()),
+        suspended,
         Some(catcher([1])),
     ];
-    for state in states {
-        let callee = program(Role::Call, |asm| {
+    for (state, has_waiting) in states.iter().flat_map(|s| [(s, false), (s, true)]) {
+        let callee = catching(program(Role::Call, |asm| {
+            if has_waiting {
+                asm.call(Op::Call, &[CALLEE_SLOT, 0]).if_eq(A1, 0, |asm| {
+                    asm.trap();
+                });
+            }
             asm.call(Op::Drop, &[0])
                 .call(Op::Copy, &[80, 0])
                 .halt_with(0);
-        });
-        let held: Vec<(u8, Cap)> = state.clone().map(|cap| (80, cap)).into_iter().collect();
+        }));
+        let mut held = vec![(CATCHER, catcher([1])), (CALLEE, yielder())];
+        held.extend(state.clone().map(|cap| (80, cap)));
         let main = program(Role::Transact(0), |asm| {
             asm.call(Op::Call, &[CALLEE_SLOT, 0])
                 .call(Op::Copy, &[0, 81])
                 .halt_with(0);
         });
-        let mut node = node(&main, &[(CALLEE, instance(&callee, &held))]);
-        let outcome = run(&mut node);
-        assert_eq!(outcome.ending, Ending::Halted(0));
-        assert!(node.get(&[81]) == state);
-        assert!(node.get(&[0]).is_none());
+        let genesis = genesis(&passing(&main));
+        let entries = [(CALLEE, instance(&callee, &held))];
+        for mut node in [
+            node_of(&genesis, &entries),
+            Node::on_other_engine(&genesis, &entries),
+        ] {
+            let outcome = run(&mut node);
+            assert_eq!(outcome.ending, Ending::Halted(0));
+            assert!(node.get(&[81]) == *state, "{has_waiting}");
+            assert!(node.get(&[0]).is_none());
+        }
     }
 }

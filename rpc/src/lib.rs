@@ -17,7 +17,7 @@ mod hex;
 mod openrpc;
 
 pub use backend::Backend;
-pub use client::{Client, ClientError, connect};
+pub use client::{Client, ClientError, ViewError, connect, view};
 pub use errors::{ErrorKind, RpcError, error_table_markdown};
 pub use hex::{from_hex, to_hex};
 pub use server::{Connection, Limits, Server};

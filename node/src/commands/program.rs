@@ -6,12 +6,12 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use jar_cap::Hash;
 use jar_kernel::block::Attestation;
-use jar_rpc::api::{ChainApiClient, EventApiClient, StateApiClient};
+use jar_rpc::api::{ChainApiClient, EventApiClient};
 use jar_rpc::params::EndpointRef;
-use jar_rpc::types::{Bytes, EndingInfo};
-use jar_rpc::{Client, ClientError};
+use jar_rpc::types::Bytes;
+use jar_rpc::{Client, ClientError, ViewError};
 use jar_token_client::Wallet;
-use parity_scale_codec::{Decode, DecodeAll, Encode};
+use parity_scale_codec::{Decode, Encode};
 
 use crate::keys::wallet_seed;
 
@@ -57,21 +57,11 @@ impl Program {
         endpoint: &str,
         argument: impl Encode,
     ) -> anyhow::Result<T> {
-        let payload = Bytes(argument.encode());
-        let endpoint = EndpointRef::from(endpoint);
-        let answer = self
-            .client
-            .view(endpoint.into(), payload.into(), None)
-            .await
-            .map_err(ClientError::from)?;
-        match (answer.ending, answer.result) {
-            (EndingInfo::Halted(code), Some(result)) if code.0 == 0 => {
-                let answer = T::decode_all(&mut &result.0[..]).ok();
-                answer.context("the node's answer is of another kind")
-            }
-            (EndingInfo::Halted(code), _) => Err(self.refused(code.0)),
-            (EndingInfo::Faulted { name, .. }, _) => bail!("the view faulted: {name}"),
-        }
+        let answer = jar_rpc::view(&self.client, endpoint, &argument).await;
+        answer.map_err(|error| match error {
+            ViewError::Refused(code) => self.refused(code),
+            other => other.into(),
+        })
     }
 
     /// Sends an event to a Dispatch endpoint: its id.

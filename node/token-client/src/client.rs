@@ -10,7 +10,7 @@ use jar_rpc::params::{EndpointRef, Param, PathParam};
 use jar_rpc::types::{
     Bytes, EndingInfo, EventState, EventStatus, Fixed, Inclusion, StateProof, Submitted,
 };
-use jar_rpc::{Client, ClientError};
+use jar_rpc::{Client, ClientError, ViewError};
 use jar_token_api::{self as api, Transfer};
 use parity_scale_codec::Decode;
 
@@ -118,20 +118,11 @@ impl TokenClient {
     }
 
     async fn view(&self, endpoint: &str, account: &PublicKey) -> Result<u64, Error> {
-        let endpoint = EndpointRef::from(endpoint);
-        let payload = Bytes(account.to_vec());
-        let answer = self
-            .client
-            .view(endpoint.into(), payload.into(), None)
-            .await
-            .map_err(ClientError::from)?;
-        match (answer.ending, answer.result) {
-            (EndingInfo::Halted(code), Some(result)) if code.0 == 0 => {
-                u64::decode(&mut &result.0[..])
-                    .map_err(|error| Error::Answer(format!("not a number: {error}")))
-            }
-            (ending, _) => Err(Error::Answer(format!("the view ended with {ending:?}"))),
-        }
+        let answer = jar_rpc::view(&self.client, endpoint, account).await;
+        answer.map_err(|error| match error {
+            ViewError::Node(error) => error.into(),
+            other => Error::Answer(other.to_string()),
+        })
     }
 
     /// An account's balance in the head's state.

@@ -81,7 +81,10 @@ impl Execution<'_, '_> {
             Err(_) => (PausePrice::default(), Keeper::default()),
         };
         let own = if keeper.gas.is_none() { pause.gas } else { 0 };
-        self.charge(self.walk_price(&[&path]) + own)?;
+        // Who asks pays for the looking, whoever pays for the keeping.
+        let frames = self.waiting_at(&path, Self::count_frames);
+        let looked = frames * self.env.params.price_path_key;
+        self.charge(self.walk_price(&[&path]) + looked + own)?;
         let path = path?;
         if !self.frame().waiting.contains_key(&path) {
             return Err(self.not_waiting(&path));

@@ -5,6 +5,7 @@ mod effects;
 mod files;
 mod images;
 mod paths;
+mod prices;
 
 use std::collections::BTreeSet;
 
@@ -740,22 +741,4 @@ fn long_paths_have_long_keys() {
     let key = jar_cap::Key::new(&[9; 32]).expect("32 bytes");
     let path = [jar_cap::Key::from(41), key];
     assert_eq!(ran.get(&path), Some(Cap::Type([3; 32].into())));
-}
-
-/// Prices grow with what is copied and hashed, and are never less for more.
-#[test]
-fn prices_follow_sizes() {
-    let price = |op, args: &[u64]| case(op, args, OK).run().gas_used;
-    let params = Params::default();
-    for len in [0, 1, 64, 65, 6400] {
-        let mint = price(Op::MintData, &[RAM, len, FREE]);
-        let per_64 = params.price_copy_64 + params.price_hash_64;
-        let base = params.price_host_call + params.price_path_key + params.price_slot_write;
-        assert_eq!(mint, base + len.div_ceil(64) * per_64);
-        let read = price(Op::ReadData, &[DATA, RAM, len, 0]);
-        let copied = len.min(DATA_LEN as u64).div_ceil(64);
-        let base = params.price_host_call + params.price_path_key;
-        assert_eq!(read, base + copied * params.price_copy_64);
-    }
-    assert!(price(Op::Copy, &[path(&[41, 1]), FREE]) > price(Op::Copy, &[DATA, FREE]));
 }

@@ -1,0 +1,92 @@
+//! What operations cost: by sizes, by what is looked at, by what is kept.
+
+use super::*;
+
+fn gas(case: &Case) -> u64 {
+    let ran = case.run();
+    assert_eq!(ran.answer, case.expect, "{}", case.name());
+    ran.gas_used
+}
+
+fn quota(case: &Case) -> u64 {
+    let ran = case.run();
+    assert_eq!(ran.answer, case.expect, "{}", case.name());
+    ran.before.quota - ran.after.quota
+}
+
+/// Prices grow with what is copied and hashed, and are never less for more.
+#[test]
+fn prices_follow_sizes() {
+    let price = |op, args: &[u64]| case(op, args, OK).run().gas_used;
+    let params = Params::default();
+    for len in [0, 1, 64, 65, 6400] {
+        let mint = price(Op::MintData, &[RAM, len, FREE]);
+        let per_64 = params.price_copy_64 + params.price_hash_64;
+        let base = params.price_host_call + params.price_path_key + params.price_slot_write;
+        assert_eq!(mint, base + len.div_ceil(64) * per_64);
+        let read = price(Op::ReadData, &[DATA, RAM, len, 0]);
+        let copied = len.min(DATA_LEN as u64).div_ceil(64);
+        let base = params.price_host_call + params.price_path_key;
+        assert_eq!(read, base + copied * params.price_copy_64);
+    }
+    assert!(price(Op::Copy, &[path(&[41, 1]), FREE]) > price(Op::Copy, &[DATA, FREE]));
+}
+
+/// Frames, owners, mappings, pins and links of a chain that an operation has to look at are in its
+/// price, each.
+#[test]
+fn prices_count_what_is_looked_at() {
+    let params = Params::default();
+    let (key, slot) = (params.price_path_key, params.price_slot_write);
+    // Every operation here walks to one slot.
+    let walk = params.price_host_call + key;
+    // The Image of the scene has two mappings and two pins.
+    let entry = params.price_call + 2 * key;
+    let link = entry + slot + 2 * key;
+    let resume = walk + slot + params.price_call;
+    let switched = |op, args: &[u64]| case(op, args, Answer::Switched);
+    for depth in [1, 2, 5] {
+        let owners = depth as u64;
+        let yielded = switched(Op::Yield, &[CALLEE]).scene(|s| s.depth = depth);
+        assert_eq!(gas(&yielded), walk + owners * key, "{depth} owners");
+    }
+    let expected = [
+        (switched(Op::Call, &[CALLEE, 0]), walk + slot + entry),
+        (switched(Op::Resume, &[WAITING]), resume + 2 * key),
+        (switched(Op::Resume, &[PAUSED]), resume + link),
+        (switched(Op::Resume, &[CALLING]), resume + 2 * link),
+        (case(Op::Abort, &[WAITING], OK), walk + key),
+        (case(Op::Detach, &[WAITING], OK), walk + key + slot),
+        (case(Op::SetImage, &[IMAGE], OK), walk + slot + 2 * key),
+    ];
+    for (case, price) in expected {
+        assert_eq!(gas(&case), price, "{}", case.name());
+    }
+    // Whoever pays for the keeping, and whether he can: the looking is paid.
+    let keeping =
+        |row, expect| case(Op::Detach, &[WAITING], expect).scene(|s| s.waits_with_row = Some(row));
+    let refused = keeping((slot - 1, 512), QUOTA);
+    assert_eq!(gas(&refused), walk + key);
+}
+
+/// What kernel-issued Instances make is state, too.
+#[test]
+fn natives_cost_quota_for_what_they_make() {
+    let call = |args: &[u64], scratch| {
+        case(Op::Call, args, Answer::Pair(0, 0)).scene(|s| s.scratch = scratch)
+    };
+    let catcher = u64::from(slots::CATCHER);
+    let scratch = Params::default().quota_slot + 1;
+    assert_eq!(quota(&call(&[catcher, 0], Some(17))), 32, "a type");
+    assert_eq!(quota(&call(&[catcher, 1], Some(CALLEE))), 0);
+    // One type and its count.
+    assert_eq!(quota(&call(&[catcher, 2], None)), scratch + 33);
+    for (slot, bytes) in [
+        (slots::MINT_GAS, 8),
+        (slots::MINT_QUOTA, 8),
+        (slots::CREATE_CATCHER, 0),
+    ] {
+        let made = call(&[slot.into(), 0, 5], None);
+        assert_eq!(quota(&made), scratch + bytes, "{slot}");
+    }
+}
