@@ -493,6 +493,60 @@ mod tests {
     }
 
     #[test]
+    fn an_upgrade_leaves_the_items_that_it_still_takes() {
+        let image = |roles: [Role; 2]| {
+            let endpoint = |role| Endpoint {
+                name: format!("{role:?}"),
+                role,
+                pc: 0,
+                regs: BTreeMap::new(),
+            };
+            Image {
+                endpoints: (0..).zip(roles.map(endpoint)).collect(),
+                ..Image::default()
+            }
+        };
+        for (roles, left) in [
+            ([Role::Dispatch, Role::Transact(7)], 3),
+            ([Role::Dispatch, Role::View], 0),
+            ([Role::View, Role::Transact(7)], 0),
+        ] {
+            let mut pipeline = Pipeline::default();
+            (0..3).for_each(|payload| append(&mut pipeline, payload));
+            pipeline.fit(&image(roles));
+            assert_eq!(pipeline.len(), left, "{roles:?}");
+            assert_eq!(pipeline.is_empty(), left == 0, "{roles:?}");
+            if let Some(slot) = pipeline.slots.get(&0) {
+                assert_eq!(slot.bytes, slot.items.iter().map(|item| item.size).sum());
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_left_behind_waits_once_and_where_there_is_room() {
+        let event = |payload: u8| Event {
+            payload: vec![payload],
+            ..Event::default()
+        };
+        let size = event(0).encoded_size() as u64;
+        let limits = |dispatch_items, dispatch_bytes| Params {
+            dispatch_items,
+            dispatch_bytes,
+            ..Params::default()
+        };
+        let mut pipeline = Pipeline::default();
+        let mut append = |payload, params: &Params| {
+            pipeline.append(0, 1, &event(payload), params);
+            pipeline.len()
+        };
+        assert_eq!(append(1, &limits(9, 9 * size)), 1);
+        assert_eq!(append(1, &limits(9, 9 * size)), 1, "it waits already");
+        assert_eq!(append(2, &limits(1, 9 * size)), 1, "no place is left");
+        assert_eq!(append(2, &limits(2, 2 * size - 1)), 1, "a byte is missing");
+        assert_eq!(append(2, &limits(2, 2 * size)), 2);
+    }
+
+    #[test]
     fn what_is_drained_and_restored_is_as_before() {
         let mut pipeline = Pipeline::default();
         (0..10).for_each(|payload| append(&mut pipeline, payload));

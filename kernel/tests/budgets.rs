@@ -112,6 +112,47 @@ fn a_slot_that_an_operation_fills_is_paid_once() {
     }
 }
 
+/// What a View logs and answers is kept for its caller, up to a limit that no gas replaces.
+#[test]
+fn a_view_tells_so_much_and_no_more() {
+    const LOGS: usize = 64 << 10;
+    /// What a line counts for besides its bytes.
+    const LINE: usize = 16;
+    for len in [0, 1, 4000] {
+        let main = program(Role::View, |asm| {
+            asm.forever(|asm| {
+                asm.call(Op::Log, &[1, RAM.into(), len]);
+            });
+        });
+        let node = Node::new(&genesis(&main), &[]);
+        let outcome = node.chain().view(&node.head(), 0, b"").expect("a View");
+        assert_eq!(outcome.ending, Ending::Faulted(Fault::OutOfGas as u64));
+        assert_eq!(outcome.logs.len(), LOGS / (len as usize + LINE));
+        assert!(
+            outcome
+                .logs
+                .iter()
+                .all(|(_, line)| line.len() as u64 == len)
+        );
+    }
+    for (len, is_told) in [(4096, true), (4097, false)] {
+        let main = program(Role::View, |asm| {
+            asm.call(Op::Drop, &[0])
+                .call(Op::MintData, &[RAM.into(), len, 0])
+                .halt_with(0);
+        });
+        let mut genesis = genesis(&main);
+        genesis.params.payload_bytes = 4096;
+        let node = Node::new(&genesis, &[]);
+        let outcome = node.chain().view(&node.head(), 0, b"").expect("a View");
+        assert_eq!(outcome.ending, Ending::Halted(0));
+        assert_eq!(
+            outcome.result.map(|bytes| bytes.len()),
+            is_told.then_some(4096)
+        );
+    }
+}
+
 /// Bodies that use up a budget.
 const EXHAUSTING: [Faulting; 4] = [
     (
