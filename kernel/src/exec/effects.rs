@@ -208,6 +208,28 @@ mod tests {
     }
 
     #[test]
+    fn undoing_gives_back_the_room_of_items_and_events() {
+        let item = Effect::Item(EmittedItem {
+            kind: jar_abi::SlotItemKind::Transact,
+            endpoint: 0,
+            payload: vec![1; 9],
+            picks: Vec::new(),
+        });
+        let event = Effect::Dispatch(Dispatched {
+            endpoint: 0,
+            payload: Vec::new(),
+            traces: Cursor::default(),
+        });
+        let (mut live, mut log) = (LiveEffects::default(), EffectLog::default());
+        live.add(&mut log, item);
+        live.add(&mut log, event);
+        assert_eq!((live.items, live.dispatched), (1, 1));
+        assert!(live.item_bytes > 9);
+        live.undo(log);
+        assert_eq!((live.items, live.item_bytes, live.dispatched), (0, 0, 0));
+    }
+
+    #[test]
     fn the_order_is_that_of_asking() {
         let mut live = LiveEffects::default();
         let (mut outer, mut inner) = (EffectLog::default(), EffectLog::default());

@@ -143,6 +143,13 @@ fn size_tampers() -> Vec<Tamper> {
             false
         ),
         tamper!(
+            "an event's results",
+            author,
+            |b| events(b)[0].results = vec![vec![0; 1 << 19]; 3],
+            TooLarge { .. },
+            false
+        ),
+        tamper!(
             "the body's attestations",
             author,
             |b| {
