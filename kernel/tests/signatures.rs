@@ -4,9 +4,14 @@ mod common;
 
 use std::path::PathBuf;
 
-use common::{Rng, sign};
-use jar_kernel::block::{Attestation, Scope};
-use jar_kernel::{SignatureCheck, verify_batch};
+use common::calls::{code, passing};
+use common::chain::event;
+use common::{A0, Node, Program, RAM, Rng, genesis, seed_key, sign};
+use jar_abi::{Fault, HostCall as Op, Status, slots};
+use jar_cap::image::Role;
+use jar_kernel::block::{Attestation, Ending, Scope};
+use jar_kernel::{Advanced, SignatureCheck, verify_batch};
+use parity_scale_codec::Encode;
 
 /// The folder of public vectors, if it is there.
 fn vectors() -> Option<PathBuf> {
@@ -119,4 +124,58 @@ fn nothing_but_the_signed_bytes_is_signed() {
     let mut bad = good;
     bad.key = other.key;
     assert!(!SignatureCheck::of(&genesis, &bad).verify(), "key");
+}
+
+/// An event that faulted before it attested leaves signatures that nobody has checked. When its
+/// block is left behind and it would halt now, they are.
+#[test]
+fn what_returns_from_a_block_left_behind_has_its_signatures_checked() {
+    const KEY: [u8; 32] = [5; 32];
+    const GATE: u64 = 50;
+    let mut main = Program::new();
+    let key = main.data(&seed_key(KEY));
+    let scope = main.data(&Scope::Direct.encode());
+    main.endpoint(0, "main", Role::Transact(0), |asm| {
+        asm.call(Op::ReadData, &[0, RAM.into(), 1, 0])
+            .load(0, RAM)
+            .if_eq(0, 1, |asm| {
+                asm.call(Op::MintCnode, &[GATE]).halt_with(0);
+            })
+            .call(Op::Kind, &[GATE])
+            .if_eq(A0, code(Status::Empty), |asm| {
+                asm.trap();
+            });
+        let attestation = u64::from(slots::ATTESTATION);
+        asm.call(Op::Attest, &[attestation, key, 0, 0, scope, 1])
+            .if_eq(A0, 0, |asm| {
+                asm.halt_with(1);
+            })
+            .halt_with(0);
+    });
+    let genesis = genesis(&passing(&main));
+    let build = |node: &mut Node, payload: u8| -> Advanced {
+        node.dispatch(9, event([payload])).expect("accepted");
+        node.build().expect("built")
+    };
+    for (signer, returns) in [(KEY, 1), ([6; 32], 0)] {
+        let mut author = Node::new(&genesis, &[]);
+        let built = build(&mut author, 0);
+        let faulted = Ending::Faulted(Fault::Panic as u64);
+        assert_eq!(built.outcomes[0].ending, faulted);
+        // The author puts a signature to it, which nothing in the block looks at.
+        let mut left = (*built.block).clone();
+        let mut attestation = sign(signer, &author.genesis_hash(), Scope::Direct, b"");
+        attestation.key = seed_key(KEY);
+        left.body.groups[0].1[0].attestations.push(attestation);
+        left.header.body_root = left.body.root();
+        let mut node = Node::new(&genesis, &[]);
+        node.import(&left).expect("valid");
+        let mut rival = Node::new(&genesis, &[]);
+        for payload in [1, 2] {
+            let built = build(&mut rival, payload);
+            node.import(&built.block).expect("valid");
+        }
+        assert_eq!(node.head().hash, rival.head().hash);
+        assert_eq!(node.kernel.pending_count(), returns);
+    }
 }
