@@ -344,7 +344,7 @@ impl<H: Hardware> Kernel<H> {
         };
         let mut nodes = Vec::new();
         let store = self.chain.store().clone();
-        jar_cap::persist(
+        let repeated = jar_cap::persist(
             &Cap::Instance(walked.instance.clone()),
             store.number(),
             &mut |id, bytes| nodes.push((id, bytes)),
@@ -368,7 +368,7 @@ impl<H: Hardware> Kernel<H> {
         };
         store.commit(&commit)?;
         self.committed(&commit, state, finalized, reverted);
-        self.bound_memory(&commit)?;
+        self.bound_memory(&commit, repeated)?;
         let signatures = std::mem::take(&mut walked.signatures);
         self.renew_pipeline(&commit, signatures, left_behind)?;
         Ok(Advanced {

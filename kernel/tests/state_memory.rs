@@ -41,8 +41,8 @@ fn chain() -> Program {
     })
 }
 
-fn nodes() -> [Node; 2] {
-    let genesis = common::genesis(&passing(&chain()));
+fn nodes(program: &Program) -> [Node; 2] {
+    let genesis = common::genesis(&passing(program));
     let bytes: Vec<u8> = (0..BYTES).map(|i| (i / 7) as u8).collect();
     let entries = [
         (READ as u8, data(&bytes)),
@@ -77,7 +77,7 @@ fn unloads(node: &Node) -> usize {
 
 #[test]
 fn what_is_let_go_is_read_again() {
-    let [mut frugal, mut other] = nodes();
+    let [mut frugal, mut other] = nodes(&chain());
     frugal.kernel.limit_memory(0);
     for count in 1..20 {
         let block = block(&mut frugal);
@@ -92,7 +92,7 @@ fn what_is_let_go_is_read_again() {
 
 #[test]
 fn as_much_as_is_allowed_stays() {
-    let [mut node, _] = nodes();
+    let [mut node, _] = nodes(&chain());
     let limit = 1 << 20;
     node.kernel.limit_memory(limit);
     let (mut most, mut times, blocks) = (0, 0, 100);
@@ -103,4 +103,24 @@ fn as_much_as_is_allowed_stays() {
     }
     assert!((limit / 2..limit).contains(&most), "{most}");
     assert!((2..blocks / 10).contains(&times), "{times}");
+}
+
+#[test]
+fn equal_values_count_as_often_as_they_are_there() {
+    const COPIES: u64 = 50;
+    let copies = program(Role::Transact(0), |asm| {
+        asm.call(Op::ReadData, &[READ, RAM.into(), BYTES, 0]);
+        for slot in FIRST..FIRST + COPIES {
+            asm.call(Op::MintData, &[RAM.into(), BYTES, slot]);
+        }
+        asm.set(A0, 0).halt();
+    });
+    let [mut node, mut other] = nodes(&copies);
+    let records = node.store.record_bytes() as u64;
+    node.kernel.limit_memory(COPIES * BYTES);
+    other.import(&block(&mut node)).expect("valid");
+    assert!(node.store.record_bytes() as u64 - records < 2 * BYTES);
+    assert!(loaded(&other) > COPIES * BYTES);
+    assert_eq!(unloads(&node), 1);
+    assert!(loaded(&node) < REST);
 }

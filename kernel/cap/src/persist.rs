@@ -165,6 +165,9 @@ fn subtrees<'a>(link: &'a PageLink, height: u32, end: u32, out: &mut Vec<Item<'a
 /// yet, children before their parents, and marks it as held there; `cap` itself gets a record
 /// for [`load`](crate::load). Costs what changed since values were last persisted there.
 ///
+/// Answers how many bytes of records it had no need to hand over, for they equal others: parts of
+/// a value that are made twice are twice in memory, and once in a store.
+///
 /// The caller must write the records before anything else is persisted to that store; if that
 /// fails, the values are marked wrongly and the store must be reopened under another number.
 ///
@@ -174,14 +177,14 @@ pub fn persist(
     cap: &Cap,
     store_number: u64,
     sink: &mut dyn FnMut(RecordId, Vec<u8>),
-) -> Result<(), StoreError> {
+) -> Result<u64, StoreError> {
     // Hashes all of it, in a loop; from here on hashes are known.
     let id = cap.id();
     let mut found = Vec::new();
     Item::below(cap, &mut found);
     // Equal values need not be the same handle. Only asked whether it contains an id, never
     // listed: its order does not matter.
-    let mut written = HashSet::new();
+    let (mut written, mut repeated) = (HashSet::new(), 0);
     // Each item comes up twice: its children are pushed above it the first time, its record is
     // written the second time.
     let mut stack: Vec<_> = found.drain(..).map(|item| (item, false)).collect();
@@ -190,14 +193,12 @@ pub fn persist(
         if mark.is(store_number) {
             continue;
         }
-        let id = item.reference().id;
-        if written.contains(&id) {
-            mark.set(store_number);
-            continue;
-        }
         if has_children_done {
-            sink(id, item.encode()?);
-            written.insert(id);
+            let (id, bytes) = (item.reference().id, item.encode()?);
+            match written.insert(id) {
+                true => sink(id, bytes),
+                false => repeated += bytes.len() as u64,
+            }
             mark.set(store_number);
             continue;
         }
@@ -209,7 +210,7 @@ pub fn persist(
     if !matches!(cap, Cap::Image(_)) {
         sink(RecordId::new(cap.kind().tag(), id), encode_cap(cap));
     }
-    Ok(())
+    Ok(repeated)
 }
 
 #[cfg(test)]

@@ -23,8 +23,8 @@ pub(super) struct Loaded {
     reads: Arc<CountingStore>,
     /// Bytes of records read when that was last looked at.
     read: u64,
-    /// Bytes of records written since then.
-    written: u64,
+    /// Bytes of records of what was made since then.
+    made: u64,
 }
 
 impl Loaded {
@@ -34,20 +34,21 @@ impl Loaded {
             limit: STATE_MEMORY,
             reads,
             read: 0,
-            written: 0,
+            made: 0,
         }
     }
 
-    /// Takes note of what a commit wrote; answers whether there may be more than the limit by now,
-    /// if half of that was there before.
-    fn may_be_much(&mut self, commit: &Commit) -> bool {
+    /// Takes note of the records that a commit wrote, and of the bytes of those for which it had no
+    /// need to; answers whether there may be more than the limit by now, if half of that was there
+    /// before.
+    fn may_be_much(&mut self, commit: &Commit, repeated: u64) -> bool {
         let written: usize = commit.nodes.iter().map(|(_, bytes)| bytes.len()).sum();
-        self.written += written as u64;
+        self.made += written as u64 + repeated;
         let read = self.reads.read();
-        let records = read - self.read + self.written;
+        let records = read - self.read + self.made;
         let is_much = records.saturating_mul(MEMORY_OF_RECORDS) >= self.limit / 2;
         if is_much {
-            (self.read, self.written) = (read, 0);
+            (self.read, self.made) = (read, 0);
         }
         is_much
     }
@@ -64,8 +65,12 @@ impl<H: Hardware> Kernel<H> {
 
     /// Lets go of what is in memory of the head and of the last finalized block, before it is more
     /// than the limit.
-    pub(super) fn bound_memory(&mut self, commit: &Commit) -> Result<(), KernelError> {
-        if !self.loaded.may_be_much(commit) {
+    pub(super) fn bound_memory(
+        &mut self,
+        commit: &Commit,
+        repeated: u64,
+    ) -> Result<(), KernelError> {
+        if !self.loaded.may_be_much(commit, repeated) {
             return Ok(());
         }
         let half = self.loaded.limit / 2;
