@@ -193,17 +193,28 @@ pub fn persist(
         if mark.is(store_number) {
             continue;
         }
+        let id = item.reference().id;
+        // Of what equals something written, not all need be here.
+        let is_repeated = written.contains(&id);
         if has_children_done {
-            let (id, bytes) = (item.reference().id, item.encode()?);
-            match written.insert(id) {
-                true => sink(id, bytes),
-                false => repeated += bytes.len() as u64,
+            match item.encode() {
+                Ok(bytes) if is_repeated => repeated += bytes.len() as u64,
+                Ok(bytes) => {
+                    sink(id, bytes);
+                    written.insert(id);
+                }
+                Err(error) if !is_repeated => return Err(error),
+                Err(_) => {}
             }
             mark.set(store_number);
             continue;
         }
         stack.push((item, true));
-        item.children(&mut found)?;
+        match item.children(&mut found) {
+            Ok(()) => {}
+            Err(error) if !is_repeated => return Err(error),
+            Err(_) => found.clear(),
+        }
         let unmarked = |item: &Item<'_>| item.mark().is_some_and(|mark| !mark.is(store_number));
         stack.extend(found.drain(..).filter(unmarked).map(|item| (item, false)));
     }
