@@ -116,6 +116,13 @@ fn on_interpreter(genesis: &Genesis, entries: &[(u8, Cap)]) -> Node {
     Node::with_entries(genesis, &[], entries)
 }
 
+fn on_recompiler(genesis: &Genesis, entries: &[(u8, Cap)]) -> Node {
+    let mut node = Node::on_other_engine(genesis, entries);
+    // As much memory as a node has.
+    node.kernel.limit_memory(2 << 30);
+    node
+}
+
 /// Time and gas of running a program and committing what it changed, on a state just loaded.
 fn build(open: Open, genesis: &Genesis, entries: &[(u8, Cap)]) -> Cost {
     let mut gas = 0;
@@ -659,7 +666,7 @@ fn main() {
     entries.retain(|(slot, _)| ![MAP, CALLEES].contains(slot));
     entries.push((44, Cap::Data(Data::new(&long_bytes(4096 * 4096)))));
     pages("interpreter", on_interpreter, &entries);
-    pages("recompiler", Node::on_other_engine, &entries);
+    pages("recompiler", on_recompiler, &entries);
     signatures();
     code();
     transfers();

@@ -48,10 +48,9 @@ fn nodes(program: &Program) -> [Node; 2] {
         (READ as u8, data(&bytes)),
         (NEXT as u8, data(&FIRST.to_le_bytes())),
     ];
-    [
-        Node::with_entries(&genesis, &[], &entries),
-        Node::on_other_engine(&genesis, &entries),
-    ]
+    let mut other = Node::on_other_engine(&genesis, &entries);
+    other.kernel.limit_memory(2 << 30);
+    [Node::with_entries(&genesis, &[], &entries), other]
 }
 
 /// A block of one event, which went well.

@@ -219,6 +219,10 @@ impl Data {
             }
         }
         if old_pages > 0 {
+            if height > self.height() {
+                // What was a record's start may come to stand within one, which is written whole.
+                root.kids(store, self.height())?;
+            }
             for _ in self.height()..height {
                 root = PageLink::node(root, PageLink::Absent);
             }

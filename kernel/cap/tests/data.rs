@@ -153,3 +153,37 @@ fn one_page_of_many_is_one_path() {
     assert_eq!(records, 4 + 1 + 1);
     assert!(bytes < PAGE_BYTES + 6 * 33 + 4 * 257 + 50, "{bytes}");
 }
+
+/// What stood at the start of a record stands within one when whole pages are added, and nothing
+/// of it was read.
+#[test]
+fn what_is_not_loaded_grows() {
+    let grown = |old: usize, new: usize, changed: Option<u32>| {
+        let mut store = MemoryStore::new();
+        let mut bytes: Vec<u8> = (0..old * PAGE_BYTES).map(|i| (i / 777) as u8).collect();
+        let cap = Cap::Data(Data::new(&bytes));
+        save(&cap, &mut store);
+        let reload = |cap: &Cap, store: &MemoryStore| match load(store, &record_id(cap)) {
+            Ok(Cap::Data(data)) => data,
+            other => panic!("a Data was persisted: {other:?}"),
+        };
+        let pages = changed.map(|page| (page, Arc::from([7; PAGE_BYTES])));
+        bytes.resize(new * PAGE_BYTES, 0);
+        if let Some(page) = changed {
+            bytes[page as usize * PAGE_BYTES..][..PAGE_BYTES].fill(7);
+        }
+        let loaded = reload(&cap, &store);
+        let value = loaded.with_pages(&store, bytes.len() as u64, pages);
+        let cap = Cap::Data(value.unwrap());
+        save(&cap, &mut store);
+        let value = reload(&cap, &store);
+        assert_eq!(value.id(), Data::new(&bytes).id(), "{old} to {new} pages");
+        assert_eq!(value.to_vec(&store, u64::MAX), Ok(bytes));
+    };
+    for old in 1..=20 {
+        for new in [old + 1, old + 2, 2 * old, 3 * old, 9 * old, 70] {
+            grown(old, new, None);
+            grown(old, new, Some(new as u32 - 1));
+        }
+    }
+}

@@ -139,13 +139,17 @@ impl Node {
         Node::open(store, genesis, seeds).expect("a good chain")
     }
 
-    /// As [`Node::with_entries`], on the other engine.
+    /// As [`Node::with_entries`], on the other engine; and each block reads the state anew, for
+    /// nobody may be able to tell.
     pub fn on_other_engine(genesis: &Genesis, entries: &[(u8, Cap)]) -> Node {
         let store = Arc::new(MemoryChainStore::new());
         if !entries.is_empty() {
             commit_table(&store, genesis, entries);
         }
-        Node::open_on(other_engine(), store, genesis, &[]).expect("a good chain")
+        let node = Node::open_on(other_engine(), store, genesis, &[]);
+        let mut node = node.expect("a good chain");
+        node.kernel.limit_memory(0);
+        node
     }
 
     /// A node on a store.
