@@ -33,6 +33,15 @@ fn served(node: &Node, kind: &str) -> u64 {
     node.metric("jar_requests_served_total", kind)
 }
 
+/// Where nodes are reached through [slow](Link::slow) links.
+fn slowly(nodes: [&Node; 2], delay: Duration) -> [String; 2] {
+    nodes.map(|node| {
+        let link = Link::to(node.p2p());
+        link.slow(delay);
+        link.multiaddr()
+    })
+}
+
 #[test]
 fn blocks_come_from_several_peers() {
     let chain = Chain::new();
@@ -41,11 +50,7 @@ fn blocks_come_from_several_peers() {
     let first = chain.start_peer("first", None, &[]);
     let second = chain.start_peer("second", None, &[]);
     // Neither is so fast that the other is not needed.
-    let links = [&first, &second].map(|node| Link::to(node.p2p()));
-    links
-        .iter()
-        .for_each(|link| link.slow(Duration::from_millis(20)));
-    let addresses = links.each_ref().map(Link::multiaddr);
+    let addresses = slowly([&first, &second], Duration::from_millis(20));
     let mut flags = vec!["--bootnodes-only"];
     flags.extend(addresses.iter().flat_map(|a| ["--bootnodes", a.as_str()]));
     let other = chain.start_peer_with("other", None, &[], &flags);
@@ -98,11 +103,7 @@ fn a_killed_state_sync_goes_on() {
     for node in both {
         assert!(served(node, "records") > 0, "both were asked");
     }
-    let links = both.map(|node| Link::to(node.p2p()));
-    links
-        .iter()
-        .for_each(|link| link.slow(Duration::from_millis(100)));
-    let addresses = links.each_ref().map(Link::multiaddr);
+    let addresses = slowly(both, Duration::from_millis(100));
     let mut flags = vec!["--bootnodes-only", "--sync", &sync];
     flags.extend(addresses.iter().flat_map(|a| ["--bootnodes", a.as_str()]));
     let other = chain.start_peer_with("other", None, &[], &flags);
