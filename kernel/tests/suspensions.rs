@@ -35,17 +35,30 @@ fn catching(mut program: Program) -> Program {
     program
 }
 
+/// First pages of mappings, counted from [`PERSIST`]: eager zeros, bytes of a pinned slot, and
+/// both.
+const EAGER: u32 = 0x100;
+const BEGUN: u32 = 0x200;
+const BEGUN_EAGER: u32 = 0x300;
+
 /// Steps of a program that a suspension must not change: memory of each sort, registers, slots,
 /// records, calls that yield from below.
 fn random_steps(rng: &mut Rng, asm: &mut Asm, has_callee: bool) {
+    for register in 0..5 {
+        asm.set(register, rng.next());
+    }
     for _ in 0..rng.below(25) + 3 {
         let register = rng.below(5) as u8;
         let page = rng.below(4) as u32 * 4096;
         let word = rng.below(3) as u32 * 8;
-        let (ephemeral, eager) = (RAM + page + word, PERSIST + 0x10_0000 + page + word);
-        let persistent = PERSIST + page + word;
+        let within = page + word;
+        let (ephemeral, persistent) = (RAM + within, PERSIST + within);
+        let eager = PERSIST + EAGER * 4096 + within;
+        let begun = PERSIST + [BEGUN, BEGUN_EAGER][rng.below(2) as usize] * 4096 + within;
         let slot = 100 + rng.below(6);
-        match rng.below(15) {
+        match rng.below(17) {
+            15 => asm.store(begun, register),
+            16 => asm.load(register, begun),
             0 => asm.store(ephemeral, register),
             1 => asm.load(register, ephemeral),
             2 => asm.store(eager, register),
@@ -86,11 +99,16 @@ fn random_steps(rng: &mut Rng, asm: &mut Asm, has_callee: bool) {
 fn random_program(rng: &mut Rng, has_callee: bool) -> Program {
     let mut program = program(Role::Call, |asm| random_steps(rng, asm, has_callee));
     program.persist(&[41], 0, 4);
-    let eager = Source::Ephemeral {
-        init: None,
-        eager: true,
-    };
-    program.map(0x100, 4, eager);
+    let pinned = Pinned::Data((0..10_000u32).map(|n| n as u8).collect());
+    program.image.pinned.insert(Key::from(61), pinned);
+    for (page, init, eager) in [
+        (EAGER, None, true),
+        (BEGUN, Some(Key::from(61)), false),
+        (BEGUN_EAGER, Some(Key::from(61)), true),
+    ] {
+        let init = init.map(Into::into);
+        program.map(page, 4, Source::Ephemeral { init, eager });
+    }
     program
 }
 
@@ -106,7 +124,7 @@ enum Mode {
 /// Where the driver's answers come from.
 const ANSWER: u64 = RAM as u64 + 64;
 
-const TIMES: usize = 30;
+const TIMES: usize = 80;
 
 /// Calls on an empty payload, else resumes; answers a Paused call as the mode says.
 fn driver(mode: Mode) -> Program {
@@ -176,7 +194,7 @@ fn run_mode(mode: Mode, callee: &Cap, on_other: bool) -> (Option<Cap>, Vec<Vec<u
 #[test]
 fn detached_and_resumed_is_never_suspended() {
     let mut suspended = 0;
-    for seed in 1..=60u64 {
+    for seed in 1..=200u64 {
         let mut rng = Rng(seed * 0x9e37_79b9_7f4a_7c15);
         let inner = random_program(&mut rng, false);
         let inner = instance(&inner, &[(MARKER, marker(1))]);

@@ -101,48 +101,39 @@ impl FrameMemory {
         let mut mapped = Vec::new();
         for (index, mapping) in (0..).zip(&loaded.image.memory) {
             let kept = kept.get(&index).cloned();
-            let (data, eager) = match &mapping.source {
-                Source::Slot(path) => {
-                    // What was kept beside its slot had been overridden.
-                    let overridden = kept.is_some();
-                    let data = match kept {
-                        None => mapped_data(&**store, loaded, table, path)?,
-                        kept => kept,
-                    };
-                    if loaded.is_writable(mapping) {
-                        mapped.push(MappedSlot {
-                            index,
-                            path: path.clone(),
-                            start: mapping.start / PAGE_SIZE,
-                            pages: page_count(mapping),
-                            before: data.clone(),
-                            overridden,
-                        });
-                    }
-                    (data, false)
-                }
-                Source::Ephemeral { init, eager } => match (kept, init) {
-                    (None, Some(path)) => (mapped_data(&**store, loaded, table, path)?, *eager),
-                    (kept, _) => (kept, *eager),
-                },
+            // What was kept beside its slot had been overridden.
+            let overridden = kept.is_some();
+            let path = mapping.source.path().filter(|_| kept.is_none());
+            let data = match path {
+                Some(path) => mapped_data(&**store, loaded, table, path)?,
+                None => kept,
             };
+            let is_writable = loaded.is_writable(mapping);
+            if let (Source::Slot(path), true) = (&mapping.source, is_writable) {
+                mapped.push(MappedSlot {
+                    index,
+                    path: path.clone(),
+                    start: mapping.start / PAGE_SIZE,
+                    pages: page_count(mapping),
+                    before: data.clone(),
+                    overridden,
+                });
+            }
+            let pinned = path.and_then(|path| loaded.sources.get(path.split_first().0));
             regions.push(Region {
                 start: mapping.start,
                 pages: page_count(mapping),
-                access: if loaded.is_writable(mapping) {
-                    Access::ReadWrite
-                } else {
-                    Access::Read
+                access: match is_writable {
+                    true => Access::ReadWrite,
+                    false => Access::Read,
                 },
                 backing: data.map_or(Backing::Zero, |data| {
-                    let path = mapping.source.path();
-                    let pinned = path.and_then(|path| loaded.sources.get(path.split_first().0));
                     Backing::Source(pinned.cloned().unwrap_or_else(|| {
                         let store = store.clone();
                         Arc::new(DataPages { data, store })
                     }))
                 }),
-                eager,
+                eager: matches!(mapping.source, Source::Ephemeral { eager: true, .. }),
             });
         }
         let map = MemoryMap::new(regions)
