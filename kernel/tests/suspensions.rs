@@ -254,6 +254,38 @@ fn an_image_that_was_set_is_carried_along() {
     }
 }
 
+/// A mapping that began with an empty slot is kept, too, when an operation fills the slot:
+/// written or not.
+#[test]
+fn a_mapping_of_a_slot_that_was_filled_is_kept() {
+    for is_written in [false, true] {
+        let mut callee = program(Role::Call, |asm| {
+            asm.call(Op::MintData, &[RAM.into(), 8, 41]).set(0, 7);
+            if is_written {
+                asm.store(PERSIST + 4096, 0);
+            }
+            asm.call(Op::Yield, &[MARKER.into()])
+                .load(1, PERSIST)
+                .load(2, PERSIST + 4096);
+            report(asm, &[1, 2]);
+            asm.halt_with(0);
+        });
+        callee.persist(&[41], 0, 2);
+        let callee = instance(&callee, &[(MARKER, marker(1))]);
+        let (expected, told, _) = run_mode(Mode::Resume, &callee, false);
+        assert_eq!(told, [[0, if is_written { 7 } else { 0 }]]);
+        for (mode, on_other) in [
+            (Mode::DetachResume, false),
+            (Mode::NextBlock, false),
+            (Mode::NextBlock, true),
+        ] {
+            let found = run_mode(mode, &callee, on_other);
+            assert_eq!(found.1, told, "{mode:?}");
+            assert!(found.0 == expected, "{mode:?}: the states differ");
+        }
+    }
+}
+
 /// What waits beside the chain is written back with it, and resumed from there.
 #[test]
 fn subtrees_that_wait_within_are_written_back_too() {

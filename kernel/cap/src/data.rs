@@ -58,7 +58,11 @@ impl Data {
     }
 
     pub(crate) fn from_parts(len: u64, root: PageLink) -> Data {
-        let short = root.loaded_bytes().and_then(|bytes| Content::short(bytes));
+        let short = match &root {
+            // Without bytes there is no page to be loaded.
+            PageLink::Absent => Content::short(&[]),
+            root => root.loaded_bytes().and_then(|bytes| Content::short(bytes)),
+        };
         Data::with_content(len, short.unwrap_or(Content::Tree(root)))
     }
 

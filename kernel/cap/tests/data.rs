@@ -82,6 +82,25 @@ fn pages_have_their_lengths() {
     );
 }
 
+/// Of any length, however it was made: short ones stand where they are referred from.
+#[test]
+fn what_pages_come_to_is_stored_as_bytes_are() {
+    let pages = |count: u32| (0..count).map(|index| (index, Arc::from([7; PAGE_BYTES])));
+    for len in [0, 1, 63, 64, 4096, 4097] {
+        for count in 0..3 {
+            let mut store = MemoryStore::new();
+            let made = Data::empty().with_pages(&store, len, pages(count)).unwrap();
+            let bytes = made.to_vec(&store, 8192).unwrap();
+            let cap = Cap::Data(made);
+            save(&cap, &mut store);
+            assert_eq!(load(&store, &record_id(&cap)), Ok(cap), "{len} {count}");
+            let mut other = MemoryStore::new();
+            save(&Cap::Data(Data::new(&bytes)), &mut other);
+            assert_eq!(store.len(), other.len(), "{len} {count}");
+        }
+    }
+}
+
 #[test]
 fn a_gibibyte_of_zeros_costs_nothing() {
     let mut store = MemoryStore::new();
