@@ -4,7 +4,7 @@
 use arbitrary::{Result, Unstructured};
 use jar_pvm::{Exit, GasModel, Program};
 
-use crate::layouts::layouts;
+use crate::layouts::{PAGE_PRICE, layouts};
 use crate::programs::{self, BASES};
 use crate::rig::{Rig, State};
 
@@ -88,19 +88,25 @@ pub fn run(program: &Program, start: &Start) -> State {
         rig.set_reg(index, *value);
     }
     rig.set_pc(start.pc, false);
+    if start.piece % 4 == 0 {
+        rig.each(|machine| machine.price_writes(PAGE_PRICE));
+    }
     let mut left = start.gas;
     let mut stops = 0;
     loop {
         let state = rig.run();
         stops += 1;
         match state.exit {
-            Exit::OutOfGas if left > 0 => {
+            Exit::OutOfGas | Exit::PagePrice(_) if left > 0 => {
                 let more = left.min(start.piece);
                 left -= more;
                 rig.set_gas(state.gas + more);
             }
             Exit::HostCall(number) if stops < CALLS_MAX => {
                 rig.set_reg(7, number ^ stops);
+                if (number ^ stops) % 4 == 0 {
+                    rig.each(|machine| machine.price_writes(PAGE_PRICE));
+                }
                 rig.each(|machine| {
                     let _ = machine.write(0x10ffe, &stops.to_le_bytes());
                 });

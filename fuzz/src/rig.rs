@@ -56,6 +56,19 @@ impl PageSource for Pages {
     }
 }
 
+/// Pages that cost gas when they are touched first.
+pub struct Priced(pub Pages, pub u64);
+
+impl PageSource for Priced {
+    fn page(&self, index: u32) -> Result<Option<Arc<[u8]>>, PageError> {
+        self.0.page(index)
+    }
+
+    fn page_price(&self) -> u64 {
+        self.1
+    }
+}
+
 /// Everything about a stopped machine that consensus depends on.
 #[derive(Clone, PartialEq, Eq)]
 pub struct State {
@@ -69,6 +82,8 @@ pub struct State {
     pub gas: u64,
     /// Written pages with their content.
     pub written: BTreeMap<u32, Vec<u8>>,
+    /// What it would cost to read all pages, and to write them.
+    pub unpaid: [u64; 2],
 }
 
 /// Shows the parts of pages that aren't zero: a difference is to be found by eye.
@@ -80,8 +95,12 @@ impl fmt::Debug for State {
             pc,
             gas,
             written,
+            unpaid,
         } = self;
-        write!(f, "{exit:?} at {pc}, gas {gas}, {regs:x?}, written: ")?;
+        write!(
+            f,
+            "{exit:?} at {pc}, gas {gas}, {regs:x?}, unpaid {unpaid:?}, written: "
+        )?;
         let parts = |bytes: &[u8]| -> BTreeMap<usize, String> {
             let parts = bytes.chunks(16).enumerate();
             parts
@@ -112,6 +131,8 @@ fn state(machine: &dyn Machine, exit: Exit) -> State {
             .into_iter()
             .map(|page| (page, content(page)))
             .collect(),
+        unpaid: [Access::Read, Access::ReadWrite]
+            .map(|access| machine.page_price(0, u32::MAX, access)),
     }
 }
 

@@ -424,7 +424,7 @@ fn image_bombs_cost_their_size() {
 fn an_image_of_more_than_a_mebibyte_is_entered() {
     let mut large = halting(7);
     large.endpoint(1, "rest", Role::Call, |asm| {
-        while asm.len() < 1_100_000 {
+        while asm.len() < 940_000 {
             asm.add(1, 2, 3).store(RAM, 1).load(4, RAM);
             if asm.len() % 60 < 20 {
                 asm.trap();
@@ -432,6 +432,7 @@ fn an_image_of_more_than_a_mebibyte_is_entered() {
         }
     });
     let encoded = large.build().encode();
+    assert!(encoded.len() > 1 << 20);
     let half = encoded.len().div_ceil(2);
     let mut main = Program::new();
     let zeros = Source::Ephemeral {

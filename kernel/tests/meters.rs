@@ -252,14 +252,11 @@ fn a_frame_falls_back_to_a_row_with_enough_and_not_back() {
         })
     };
     let out = [Fault::OutOfGas as u64, 1];
-    // What a row holds for the pages that may be written.
-    let pages = u64::from(RAM_PAGES) * Params::default().price_page_write;
-    let rows = |row, behind| [(ROW, pages + row), (BEHIND, pages + behind)];
-    // Both rows are used up but for that and less than a block costs.
+    let rows = |row, behind| [(ROW, row), (BEHIND, behind)];
+    // Both rows are used up but for less than a block costs.
     let report = ending_with_rows(&rows(10_000, 20_000), spins());
     assert_eq!(report[..2], out);
-    let [row, behind] = [report[2] - pages, report[3] - pages];
-    assert!(row < 100 && behind < 100, "{report:?}");
+    assert!(report[2] < 100 && report[3] < 100, "{report:?}");
     // A price that the first can't pay is paid by the second as a whole.
     let mints = || {
         program(Role::Call, |asm| {
@@ -268,12 +265,12 @@ fn a_frame_falls_back_to_a_row_with_enough_and_not_back() {
     };
     let report = ending_with_rows(&rows(20_000, 40_000), mints());
     assert_eq!(report[..2], [1, 0]);
-    let [row, behind] = [report[2] - pages, report[3] - pages];
+    let [row, behind] = [report[2], report[3]];
     assert!(row > 19_000 && behind < 12_000, "{report:?}");
     // Neither alone suffices: nothing is done, no price is shared.
     let report = ending_with_rows(&rows(20_000, 20_000), mints());
     assert_eq!(report[..2], out);
-    let [row, behind] = [report[2] - pages, report[3] - pages];
+    let [row, behind] = [report[2], report[3]];
     assert!(row > 19_000 && behind > 19_000, "{report:?}");
 }
 
@@ -363,10 +360,10 @@ fn who_runs_short_has_paid_for_its_pages() {
             for page in 0..written {
                 asm.store(RAM + page * 4096, 0);
             }
-            asm.spin();
+            asm.call(Op::MintData, &[RAM.into(), 1 << 40, 70]);
         });
         let mut main = program(Role::Transact(0), |asm| {
-            set_row(asm, Resource::Gas, ROW, 100_000);
+            set_row(asm, Resource::Gas, ROW, 100 * price);
             asm.call(Op::Call, &[CALLEE_SLOT, 0]).mov(2, A1);
             set_row(asm, Resource::Gas, ROW, 0);
             asm.mov(3, A0).call(Op::Abort, &[CALLEE_SLOT]);
@@ -380,10 +377,10 @@ fn who_runs_short_has_paid_for_its_pages() {
         assert_eq!(report[0], 2, "caught");
         report[1]
     };
-    // What is left is kept for the pages that it has not written yet, but for part of a block.
     for written in [0, 1, WRITTEN] {
-        let unwritten = u64::from(RAM_PAGES - written) * price;
-        assert!((unwritten..unwritten + 100).contains(&left(written)));
+        let paid = 100 * price - left(written);
+        let pages = u64::from(written) * price;
+        assert!((pages..pages + 200).contains(&paid), "{written}: {paid}");
     }
 }
 
@@ -437,28 +434,47 @@ fn no_frame_writes_pages_that_its_row_cannot_pay() {
         };
         let (_, _, none, idle) = run(0);
         assert_eq!(none, 0);
-        for row in [1, pages, pages + 1, pages + 100, pages + 26_000, 10 * pages] {
+        let mut enough = None;
+        let lasting = params.price_page_persist;
+        let rows = [
+            1,
+            written,
+            pages,
+            written + lasting,
+            pages + lasting,
+            10 * pages,
+        ];
+        let around = |row| [row - 1, row, row + 100, row + 1000];
+        for row in rows.into_iter().flat_map(around) {
             let (ended, how, spent, gas_used) = run(row);
             assert!(spent <= row);
             assert_eq!(gas_used - idle, spent, "the budget loses what the row does");
-            if row <= pages {
-                let short = (Fault::OutOfGas as u64, 1, 0);
-                assert_eq!((ended, how, spent), short, "{row}: never begun");
+            if row < written {
+                assert_eq!((ended, how), (Fault::OutOfGas as u64, 1), "{row}");
+                let rest = params.price_page_write + 100;
+                assert!(
+                    row - spent < rest,
+                    "as many pages as it could pay: {row} {spent}"
+                );
             }
-            if row >= pages + 26_000 {
+            if row >= written + params.price_page_persist + 1000 {
                 assert_eq!((ended, how), (value, status), "{row}");
                 assert!(spent >= written, "{row} {spent}");
             }
+            // Whether there is enough for all pages that it could write makes no difference.
+            if value == Fault::Panic as u64 && row >= written + 1000 {
+                assert_eq!(*enough.get_or_insert(spent), spent, "{row}");
+            }
         }
     }
-    // Between the two a halt lacks what lasting pages cost: a fault, and not a yield.
-    let mut main = main(pages + 1000);
+    // Behind them a halt lacks what lasting pages cost: a fault, and not a yield.
+    let mut main = main(written + 1000);
     main.image.catcher_slot = Some(Key::from(slots::CATCHER));
     let writer = page_writer(ends[0].0);
     let (node, outcome) = run_on_both(&main, &[(CALLEE, metered(Resource::Gas, writer))]);
     let report = reports(&outcome).remove(0);
     assert_eq!(report[..2], [Fault::OutOfGas as u64, 1]);
-    let spent = pages + 1000 - report[3];
+    let spent = written + 1000 - report[3];
     assert!((written..written + 1000).contains(&spent), "{spent}");
     assert_eq!(callee_bytes(&node, 90), None);
 }
@@ -672,9 +688,8 @@ fn a_row_left_behind_is_not_gone_back_to() {
         (slots::GAS + 50, cap(NativeKind::Gas, BEHIND)),
         (slots::SET_GAS_METER, native(NativeKind::SetGasMeter)),
     ];
-    let pages = u64::from(RAM_PAGES) * Params::default().price_page_write;
     let main = program(Role::Transact(0), |asm| {
-        set_row(asm, Resource::Gas, ROW, pages + 20_000);
+        set_row(asm, Resource::Gas, ROW, 20_000);
         set_row(asm, Resource::Gas, BEHIND, 1_000_000);
         asm.call(Op::Call, &[CALLEE_SLOT, 0]).mov(2, A0).mov(3, A1);
         set_row(asm, Resource::Gas, ROW, 0);

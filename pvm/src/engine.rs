@@ -7,13 +7,14 @@ use std::sync::Arc;
 use crate::error::{AccessError, Error, MemoryError, PageError};
 use crate::gas::GasModel;
 use crate::interpreter::Interpreter;
+#[cfg(doc)]
+use crate::map::PageSource;
 use crate::map::{Access, MemoryMap};
 use crate::program::Program;
 use crate::{PAGE_SIZE, REGISTERS};
 
 /// Why a run stopped. pc is the causing instruction's in every case but
-/// `OutOfGas`, where it is that of the block not entered (or of the instruction
-/// to resume at).
+/// `OutOfGas`, where it is that of the block not entered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Exit {
     /// A jump to [`crate::HALT_ADDRESS`].
@@ -24,6 +25,9 @@ pub enum Exit {
     PageFault(u32),
     /// Less gas remains than the block costs; nothing was charged.
     OutOfGas,
+    /// Less gas remains than this price of the pages that a load or store is the first to touch,
+    /// or to write; nothing was charged for them. Its block is paid.
+    PagePrice(u64),
     /// `ecalli` or `ecall` with this number.
     HostCall(u64),
 }
@@ -90,6 +94,19 @@ pub trait Machine: Send {
     /// Whether `addr..addr + len` lies in pages with the right `access`; an
     /// empty range always does.
     fn check(&self, addr: u32, len: u32, access: Access) -> Result<(), AccessError>;
+
+    /// From now on the first write of each page costs gas, taken when it happens; pages of eager
+    /// regions and those that are among the written ones are free.
+    fn price_writes(&mut self, price: u64);
+
+    /// What an access to `addr..addr + len` costs besides: the prices of pages that were not
+    /// touched yet ([`PageSource::page_price`]) and of those that were not written yet
+    /// ([`Machine::price_writes`]). A guest's access takes it from the gas; a host, whose
+    /// [`Machine::touch`], [`Machine::read`] and [`Machine::write`] take none, pays it before.
+    fn page_price(&self, addr: u32, len: u32, access: Access) -> u64;
+
+    /// Touches all pages of `addr..addr + len`, if the guest may read them.
+    fn touch(&mut self, addr: u32, len: u32) -> Result<(), MemoryError>;
 
     /// Reads `out.len()` bytes at `addr` for the host, if the guest may.
     fn read(&mut self, addr: u32, out: &mut [u8]) -> Result<(), MemoryError>;

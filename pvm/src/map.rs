@@ -1,6 +1,7 @@
 //! The memory layout, declared before a run.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::{AccessError, Error, PageError};
@@ -11,6 +12,13 @@ pub trait PageSource: Send + Sync {
     /// Page `index` of the region, at most 4096 bytes; shorter pages are
     /// zero-extended, `None` is a page of zeros.
     fn page(&self, index: u32) -> Result<Option<Arc<[u8]>>, PageError>;
+
+    /// Gas that the first touch of each page costs a run, by guest or host; the same at all
+    /// times. A guest's is taken when it happens, a host's is the host's to take: see
+    /// [`Machine::page_price`](crate::Machine::page_price).
+    fn page_price(&self) -> u64 {
+        0
+    }
 }
 
 /// What a region's pages hold at first.
@@ -58,6 +66,14 @@ pub struct Region {
 }
 
 impl Region {
+    /// Gas that the first touch of each page costs.
+    pub(crate) fn page_price(&self) -> u64 {
+        match &self.backing {
+            Backing::Zero => 0,
+            Backing::Source(source) => source.page_price(),
+        }
+    }
+
     fn first_page(&self) -> u32 {
         self.start / PAGE_SIZE
     }
@@ -68,10 +84,21 @@ impl Region {
     }
 }
 
+/// Numbers of the pages that `addr..addr + len` reaches.
+pub(crate) fn pages_in(addr: u32, len: u32) -> Range<u32> {
+    let first = addr / PAGE_SIZE;
+    match len {
+        0 => first..first,
+        _ => first..(u64::from(addr) + u64::from(len)).div_ceil(u64::from(PAGE_SIZE)) as u32,
+    }
+}
+
 /// Regions that passed the checks of [`MemoryMap::new`]; a cheap handle.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryMap {
     regions: Arc<[Region]>,
+    /// Whether any page has a price.
+    is_priced: bool,
 }
 
 impl MemoryMap {
@@ -102,6 +129,7 @@ impl MemoryMap {
             end_before = region.end_page();
         }
         Ok(MemoryMap {
+            is_priced: regions.iter().any(|region| region.page_price() > 0),
             regions: regions.into(),
         })
     }
@@ -118,6 +146,36 @@ impl MemoryMap {
             .partition_point(|region| region.first_page() <= page);
         let region = &self.regions[after.checked_sub(1)?];
         (u64::from(page) < region.end_page()).then(|| (region, page - region.first_page()))
+    }
+
+    /// What an access to `addr..addr + len` costs: the prices of its pages that are not touched,
+    /// and `write_price` for each page that is neither eager nor written.
+    pub(crate) fn access_price(
+        &self,
+        addr: u32,
+        len: u32,
+        write_price: Option<u64>,
+        is_touched: impl Fn(u32) -> bool,
+        is_written: impl Fn(u32) -> bool,
+    ) -> u64 {
+        if !self.is_priced && write_price.is_none() {
+            return 0;
+        }
+        let Range { start, end } = pages_in(addr, len);
+        let mut sum: u64 = 0;
+        for region in self.regions() {
+            let price = region.page_price();
+            let write_price = write_price.filter(|_| !region.eager).unwrap_or(0);
+            if price == 0 && write_price == 0 {
+                continue;
+            }
+            for page in start.max(region.first_page())..end.min(region.end_page() as u32) {
+                let touch = if is_touched(page) { 0 } else { price };
+                let write = if is_written(page) { 0 } else { write_price };
+                sum = sum.saturating_add(touch).saturating_add(write);
+            }
+        }
+        sum
     }
 
     /// Whether all of `addr..addr + len` lies in pages with the right `access`.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::{AccessError, MemoryError, PageError};
-use crate::map::{Access, Backing, MemoryMap};
+use crate::map::{Access, Backing, MemoryMap, pages_in};
 use crate::{MIN_ADDRESS, PAGE_SIZE};
 
 const PAGE_LEN: usize = PAGE_SIZE as usize;
@@ -24,6 +24,18 @@ pub(crate) enum Fault {
     Page(u32),
     /// The store behind the page is broken.
     Source(PageError),
+    /// There are pages to be paid.
+    Price(Unpaid),
+}
+
+/// An access whose pages cost something.
+#[derive(Clone, Copy)]
+pub(crate) struct Unpaid {
+    addr: u32,
+    len: u32,
+    access: Access,
+    /// Gas that its pages cost.
+    pub price: u64,
 }
 
 impl From<PageError> for Fault {
@@ -102,6 +114,8 @@ pub(crate) struct PagedMemory {
     /// Only pages that are owned and marked written.
     stores: [Translation; CACHE_LEN],
     fault: Option<Fault>,
+    /// Gas that the first write of a page costs, if that is to be seen when it happens.
+    write_price: Option<u64>,
 }
 
 impl PagedMemory {
@@ -114,11 +128,13 @@ impl PagedMemory {
             loads: NO_TRANSLATIONS,
             stores: NO_TRANSLATIONS,
             fault: None,
+            write_price: None,
         }
     }
 
     /// Makes all pages untouched.
     pub(crate) fn reset(&mut self) {
+        self.write_price = None;
         if self.tables.is_empty() {
             return;
         }
@@ -189,6 +205,7 @@ impl PagedMemory {
 
     fn load_bytes<const N: usize>(&mut self, addr: u32) -> Result<[u8; N], Fault> {
         let split = self.split(addr, N, Access::Read)?;
+        self.check_paid(addr, N as u32, Access::Read)?;
         let mut out = [0; N];
         self.copy_out(addr, &mut out[..split])?;
         self.copy_out(addr.wrapping_add(split as u32), &mut out[split..])?;
@@ -197,6 +214,7 @@ impl PagedMemory {
 
     fn store_bytes<const N: usize>(&mut self, addr: u32, bytes: [u8; N]) -> Result<(), Fault> {
         let split = self.split(addr, N, Access::ReadWrite)?;
+        self.check_paid(addr, N as u32, Access::ReadWrite)?;
         // Both pages are had before either changes.
         self.own(addr / PAGE_SIZE)?;
         self.own(addr.wrapping_add(N as u32 - 1) / PAGE_SIZE)?;
@@ -222,6 +240,54 @@ impl PagedMemory {
             Some(page) => Err(Fault::Page(page * PAGE_SIZE)),
             None => Ok(in_page),
         }
+    }
+
+    /// As [`crate::Machine::price_writes`].
+    pub(crate) fn price_writes(&mut self, price: u64) {
+        self.write_price = Some(price);
+    }
+
+    /// As [`crate::Machine::page_price`].
+    pub(crate) fn page_price(&self, addr: u32, len: u32, access: Access) -> u64 {
+        let is_touched = |page| self.page_ref(page) != PageRef::UNTOUCHED;
+        let is_written = |page| self.page_ref(page).has(PageRef::WRITTEN);
+        let write_price = self.write_price.filter(|_| access == Access::ReadWrite);
+        self.map
+            .access_price(addr, len, write_price, is_touched, is_written)
+    }
+
+    fn check_paid(&self, addr: u32, len: u32, access: Access) -> Result<(), Fault> {
+        match self.page_price(addr, len, access) {
+            0 => Ok(()),
+            price => Err(Fault::Price(Unpaid {
+                addr,
+                len,
+                access,
+                price,
+            })),
+        }
+    }
+
+    /// Does to the pages of an access, which has the right, what it pays for: a store that goes
+    /// on will complete.
+    pub(crate) fn take_paid(&mut self, unpaid: Unpaid) -> Result<(), PageError> {
+        for page in pages_in(unpaid.addr, unpaid.len) {
+            match unpaid.access {
+                Access::Read => _ = self.touch(page)?,
+                Access::ReadWrite => _ = self.write_page(page)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn touch_pages(&mut self, addr: u32, len: u32) -> Result<(), PageError> {
+        pages_in(addr, len).try_for_each(|page| self.touch(page).map(|_| ()))
+    }
+
+    /// Touches pages for the host; all of the range must be readable.
+    pub(crate) fn touch_range(&mut self, addr: u32, len: u32) -> Result<(), MemoryError> {
+        self.check(addr, len, Access::Read)?;
+        Ok(self.touch_pages(addr, len)?)
     }
 
     fn allows(&self, page: u32, access: Access) -> bool {
@@ -338,22 +404,26 @@ impl PagedMemory {
             return Ok(());
         }
         let page = addr / PAGE_SIZE;
-        let mut page_ref = self.own(page)?;
-        if !page_ref.has(PageRef::WRITTEN) {
-            page_ref = PageRef(page_ref.0 | PageRef::WRITTEN);
-            self.set_page_ref(page, page_ref);
-            if self
-                .map
-                .region_of(page)
-                .is_some_and(|(region, _)| !region.eager)
-            {
-                self.written.push(page);
-            }
-        }
+        let page_ref = self.write_page(page)?;
         self.stores[line(page)] = page_ref.translation(page);
         let offset = addr as usize % PAGE_LEN;
         self.places[page_ref.index()][offset..offset + bytes.len()].copy_from_slice(bytes);
         Ok(())
+    }
+
+    /// Makes a writable page this machine's own, and marks it written.
+    fn write_page(&mut self, page: u32) -> Result<PageRef, PageError> {
+        let page_ref = self.own(page)?;
+        if page_ref.has(PageRef::WRITTEN) {
+            return Ok(page_ref);
+        }
+        let page_ref = PageRef(page_ref.0 | PageRef::WRITTEN);
+        self.set_page_ref(page, page_ref);
+        let region = self.map.region_of(page);
+        if region.is_some_and(|(region, _)| !region.eager) {
+            self.written.push(page);
+        }
+        Ok(page_ref)
     }
 
     pub(crate) fn check(&self, addr: u32, len: u32, access: Access) -> Result<(), AccessError> {

@@ -32,10 +32,11 @@ macro_rules! for_each_param {
             "Price of any host call." price_host_call = 100;
             "Price of each key of a path." price_path_key = 4_000;
             "Price of changing a slot, hashing at commit included." price_slot_write = 25_000;
-            "Price of each page written." price_page_write = 1_000;
+            "Price of the first touch of each page of a mapping that shows state." price_page_read = 40_000;
+            "Price of each page written." price_page_write = 10_000;
             "Price of each persistent page written besides, hashing at commit included." price_page_persist = 25_000;
             "Price of each started 64 bytes copied between guest and kernel." price_copy_64 = 20;
-            "Price of each started 64 bytes hashed, or stored in a new Data." price_hash_64 = 300;
+            "Price of each started 64 bytes hashed, stored in a new Data, or of the pages that a Data is read from." price_hash_64 = 300;
             "Price of a nested call, machine included." price_call = 10_000;
             "Price of each started 64 bytes of an Image when an event first enters, spawns or sets it; the chain's own is free." price_enter_64 = 2_400;
             "Price of each started 64 bytes of an Image that is made: decoded, checked, hashed at each level of its nesting." price_image_64 = 2_000;

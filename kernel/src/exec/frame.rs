@@ -12,8 +12,7 @@ use crate::exec::effects::EffectLog;
 use crate::exec::memory::FrameMemory;
 use crate::exec::meters::Meters;
 use crate::exec::run::RESULT;
-use crate::exec::{Stop, Table};
-use crate::hardware::Store;
+use crate::exec::{Env, Stop, Table};
 use crate::programs::Loaded;
 
 /// One Instance that runs or waits.
@@ -89,7 +88,7 @@ impl Frame {
     /// A frame about to run its endpoint, with no gas yet; made of a [cleared](Self::clear) one
     /// of this program, if there is one. The root's table can be undone.
     pub fn enter(
-        store: &Arc<dyn Store>,
+        env: &Env,
         program: Program,
         entry: Entry<'_>,
         cleared: Option<Box<Frame>>,
@@ -104,7 +103,7 @@ impl Frame {
             if entry.callee.is_none() {
                 table.keep();
             }
-            table.replace(&**store, slots::SCRATCH, entry.scratch)
+            table.replace(&*env.store, slots::SCRATCH, entry.scratch)
         };
         let mut frame = match cleared {
             Some(mut frame) => {
@@ -115,7 +114,7 @@ impl Frame {
             None => {
                 let mut table = Table::default();
                 fill(&mut table)?;
-                Frame::new(store, type_id, loaded, table, &BTreeMap::new())?
+                Frame::new(env, type_id, loaded, table, &BTreeMap::new())?
             }
         };
         let regs = frame.machine.regs_mut();
@@ -133,13 +132,13 @@ impl Frame {
     /// A frame of a program, its memory mapped; `kept` are contents of mappings that are in no
     /// slot.
     pub fn new(
-        store: &Arc<dyn Store>,
+        env: &Env,
         type_id: Hash,
         loaded: Arc<Loaded>,
         table: Table,
         kept: &BTreeMap<u8, Data>,
     ) -> Result<Box<Frame>, Stop> {
-        let (map, memory) = FrameMemory::map(store, &loaded, &table, kept)?;
+        let (map, memory) = FrameMemory::map(env, &loaded, &table, kept)?;
         Ok(Box::new(Frame {
             machine: loaded.code.clone().machine(map),
             writable_bytes: loaded.writable_bytes,

@@ -10,7 +10,7 @@ use jar_cap::{Cap, Data, Key, NodeStore, Path, StoreError};
 use jar_pvm::{Access, Backing, Machine, MemoryMap, PAGE_SIZE, PageError, PageSource, Region};
 
 use crate::error::KernelError;
-use crate::exec::{Stop, Table};
+use crate::exec::{Env, Stop, Table};
 use crate::hardware::Store;
 use crate::programs::Loaded;
 
@@ -46,24 +46,31 @@ pub(crate) struct FrameMemory {
     settled_persistent: u64,
     /// Persistent pages whose quota is paid.
     quota_pages: u64,
+    /// Whether the machine takes the price of a page when it is written.
+    pays_at_once: bool,
 }
 
 /// Pages of a Data, read when first touched.
 struct DataPages {
     data: Data,
     store: Arc<dyn Store>,
+    price: u64,
 }
 
 impl PageSource for DataPages {
     fn page(&self, index: u32) -> Result<Option<Arc<[u8]>>, PageError> {
         self.data.page(&*self.store, index).map_err(PageError::new)
     }
+
+    fn page_price(&self) -> u64 {
+        self.price
+    }
 }
 
 impl FrameMemory {
     /// The layout of an Image's memory, and what to remember of it.
     pub fn map(
-        store: &Arc<dyn Store>,
+        env: &Env,
         loaded: &Loaded,
         table: &Table,
         kept: &BTreeMap<u8, Data>,
@@ -72,7 +79,7 @@ impl FrameMemory {
         let (map, mapped) = match fixed {
             Some(map) => (map.clone(), Vec::new()),
             None => {
-                let (map, mapped) = FrameMemory::lay_out(store, loaded, table, kept)?;
+                let (map, mapped) = FrameMemory::lay_out(env, loaded, table, kept)?;
                 if mapped.is_empty() && kept.is_empty() {
                     // Another thread may have been faster, with the same layout.
                     let _ = loaded.fixed_memory.set(map.clone());
@@ -92,7 +99,7 @@ impl FrameMemory {
 
     /// The layout of an Image's memory, and its persistent mappings.
     fn lay_out(
-        store: &Arc<dyn Store>,
+        env: &Env,
         loaded: &Loaded,
         table: &Table,
         kept: &BTreeMap<u8, Data>,
@@ -105,7 +112,7 @@ impl FrameMemory {
             let overridden = kept.is_some();
             let path = mapping.source.path().filter(|_| kept.is_none());
             let data = match path {
-                Some(path) => mapped_data(&**store, loaded, table, path)?,
+                Some(path) => mapped_data(&*env.store, loaded, table, path)?,
                 None => kept,
             };
             let is_writable = loaded.is_writable(mapping);
@@ -129,8 +136,11 @@ impl FrameMemory {
                 },
                 backing: data.map_or(Backing::Zero, |data| {
                     Backing::Source(pinned.cloned().unwrap_or_else(|| {
-                        let store = store.clone();
-                        Arc::new(DataPages { data, store })
+                        Arc::new(DataPages {
+                            data,
+                            store: env.store.clone(),
+                            price: env.params.price_page_read,
+                        })
                     }))
                 }),
                 eager: matches!(mapping.source, Source::Ephemeral { eager: true, .. }),
@@ -153,9 +163,11 @@ impl FrameMemory {
             settled_pages,
             settled_persistent,
             quota_pages,
+            pays_at_once,
         } = self;
         (*counted, *persistent, *settled_pages) = (0, 0, 0);
         (*settled_persistent, *quota_pages) = (0, 0);
+        *pays_at_once = false;
         loaded.fixed_memory.get().is_some() && mapped.is_empty() && kept.is_empty()
     }
 
@@ -181,6 +193,9 @@ impl FrameMemory {
     /// Pages written since the last settlement of gas: all of them, and the persistent ones.
     pub fn unsettled(&mut self, machine: &dyn Machine) -> (u64, u64) {
         self.count(machine);
+        if self.pays_at_once {
+            self.settled_pages = self.counted + self.eager_pages;
+        }
         (
             self.counted + self.eager_pages - self.settled_pages,
             self.persistent - self.settled_persistent,
@@ -201,9 +216,24 @@ impl FrameMemory {
         pages
     }
 
-    /// Pages that were written and not settled, or may be written yet.
+    /// Pages that were written and not settled, or may be written and have to be settled then.
     pub fn unsettled_max(&self) -> u64 {
-        self.writable_pages - self.settled_pages
+        match self.pays_at_once {
+            true => 0,
+            false => self.writable_pages - self.settled_pages,
+        }
+    }
+
+    /// From now on, behind a settlement, the machine takes the price of each page when it is
+    /// written.
+    pub fn pay_at_once(&mut self, machine: &mut dyn Machine, price: u64) {
+        machine.price_writes(price);
+        self.pays_at_once = true;
+    }
+
+    /// Pages that count as written from the start.
+    pub fn eager_pages(&self) -> u64 {
+        self.eager_pages
     }
 
     /// Pages of no slot that a suspended call keeps: those written since its frame was made.

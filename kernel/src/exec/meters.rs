@@ -223,21 +223,66 @@ impl Execution<'_, '_> {
         self.loaded_gas = left;
     }
 
-    /// Gives the running frame's machine what it may spend: all but the price of the pages that
-    /// it can write, so that it never owes more than its row holds.
+    /// Gives the running frame's machine what it may spend.
     pub fn load_gas(&mut self) {
+        self.load_gas_for(0);
+    }
+
+    /// As [`Self::load_gas`], at least `amount` of it if there is as much.
+    ///
+    /// A machine that could pay for all pages that it can write gets the rest, and settles those
+    /// it has written later: engines need not look at each first write then. Any other takes
+    /// the price when a page is written. So no frame ever owes more than its row holds, and
+    /// what it has to spend is the same in both ways.
+    fn load_gas_for(&mut self, amount: u64) {
         let spendable = self.gas.spendable(self.frame().gas.row());
-        let free = spendable.checked_sub(self.page_reserve());
-        self.top().is_funded |= free.is_some();
-        let gas = free.unwrap_or(0);
+        let gas = match spendable.checked_sub(self.entry_owed()) {
+            Some(_) => {
+                self.top().is_funded = true;
+                let reserve = self.page_price(self.frame().memory.unsettled_max());
+                let free = spendable.checked_sub(reserve);
+                match free.filter(|free| *free >= amount) {
+                    Some(free) => free,
+                    None => self.pay_at_once(spendable),
+                }
+            }
+            None => 0,
+        };
         self.loaded_gas = gas;
         self.machine().set_gas(gas);
     }
 
-    /// What the pages cost that the running frame has written and not paid for, or may write.
-    pub(super) fn page_reserve(&self) -> u64 {
-        let pages = self.frame().memory.unsettled_max();
+    /// Settles the pages that the running frame has written, and lets its machine take the price
+    /// of others when they are written. Answers what is left of `spendable`.
+    fn pay_at_once(&mut self, spendable: u64) -> u64 {
+        let pages = self.top().settle_written();
+        let owed = self.page_price(pages);
+        self.gas.spend(self.frame().gas.row(), owed);
+        let price = self.env.params.price_page_write;
+        let Frame {
+            memory, machine, ..
+        } = self.top();
+        memory.pay_at_once(&mut **machine, price);
+        spendable.saturating_sub(owed)
+    }
+
+    /// What eager pages cost a frame that has not yet had the gas to begin.
+    fn entry_owed(&self) -> u64 {
+        match self.frame().is_funded {
+            true => 0,
+            false => self.page_price(self.frame().memory.eager_pages()),
+        }
+    }
+
+    /// The price of writing this many pages.
+    fn page_price(&self, pages: u64) -> u64 {
         pages.saturating_mul(self.env.params.price_page_write)
+    }
+
+    /// What the running frame, its pages settled, can spend of its row.
+    pub fn spendable_gas(&mut self) -> u64 {
+        self.sync_gas();
+        self.gas.spendable(self.frame().gas.row())
     }
 
     /// Charges the operation's gas, before its effect. When short nothing is charged.
@@ -260,16 +305,18 @@ impl Execution<'_, '_> {
         Ok(())
     }
 
-    /// Moves the running frame on to a row that holds `amount` besides the price of its pages.
+    /// Moves the running frame on to a row that holds `amount`; the pages that it has written are
+    /// paid from the present one.
     pub fn find_gas(&mut self, amount: u64) -> Result<(), Stop> {
+        self.settle_written();
         self.sync_gas();
-        let amount = amount.saturating_add(self.page_reserve());
+        let needed = amount.saturating_add(self.entry_owed());
         let Execution { frames, gas, .. } = self;
         let Some(frame) = frames.last_mut() else {
             return Ok(());
         };
-        frame.gas.find(gas, amount, Resource::Gas)?;
-        self.load_gas();
+        frame.gas.find(gas, needed, Resource::Gas)?;
+        self.load_gas_for(amount);
         Ok(())
     }
 
@@ -317,8 +364,8 @@ impl Execution<'_, '_> {
 
     /// Pays for the pages that the running frame has written, from what its row was kept for.
     pub fn settle_written(&mut self) {
-        let price = self.env.params.price_page_write;
-        let owed = self.top().settle_written() * price;
+        let pages = self.top().settle_written();
+        let owed = self.page_price(pages);
         if owed > 0 {
             self.sync_gas();
             let row = self.frame().gas.row();
@@ -342,7 +389,7 @@ impl Execution<'_, '_> {
 
     /// Pays for the pages that a frame has written which ends without running again.
     pub fn charge_ended(&mut self, frame: &mut Frame) {
-        let owed = frame.settle_written() * self.env.params.price_page_write;
+        let owed = self.page_price(frame.settle_written());
         self.gas.spend(frame.gas.row(), owed);
     }
 
@@ -368,14 +415,11 @@ impl Execution<'_, '_> {
             gas: mut payer,
             quota: quota_payer,
         } = keeper;
+        self.settle_written();
         self.sync_gas();
         if let Some(payer) = &mut payer {
             let found = payer.find(&self.gas, gas, Resource::Gas);
             found.map_err(refused_to_keep)?;
-            // What the running frame's pages cost stays in the budget, too.
-            if self.gas.budget() < gas.saturating_add(self.page_reserve()) {
-                return Err(Stop::Exhausted(Fault::OutOfGas));
-            }
         }
         match quota_payer {
             None => self.charge_quota(quota)?,

@@ -4,6 +4,7 @@ mod attest;
 mod context;
 mod effects;
 mod frame;
+mod guest_memory;
 mod memory;
 mod meters;
 mod ops;

@@ -1,46 +1,43 @@
 //! Paths as guests give them in a register.
 
-use jar_abi::{Fault, Status};
+use jar_abi::Status;
 use jar_cap::{Key, Path};
-use jar_pvm::Machine;
 
-use crate::error::KernelError;
 use crate::exec::Stop;
+use crate::exec::run::Execution;
 
 /// Encoded bytes of the longest path: eight keys of 32 bytes with their lengths.
 const ENCODED_LEN_MAX: u32 = 1 + 8 * 33;
 /// Encoded bytes of most paths at the most: two keys.
 const ENCODED_LEN_COMMON: u32 = 1 + 2 * 33;
 
-/// Reads the path in `register`.
-///
-/// Bit 63 clear: byte 0 is the first key, byte 7 the number of further one-byte keys.
-/// Bit 63 set: bits 0..31 address and bits 32..62 length of a SCALE `Vec<Key>`.
-pub(crate) fn read_path(machine: &mut dyn Machine, register: u64) -> Result<Path, Stop> {
-    if register >> 63 == 0 {
-        return short_path(register).ok_or(Stop::Status(Status::Invalid));
+impl Execution<'_, '_> {
+    /// Reads the path in `register`.
+    ///
+    /// Bit 63 clear: byte 0 is the first key, byte 7 the number of further one-byte keys.
+    /// Bit 63 set: bits 0..31 address and bits 32..62 length of a SCALE `Vec<Key>`.
+    pub(super) fn read_path(&mut self, register: u64) -> Result<Path, Stop> {
+        if register >> 63 == 0 {
+            return short_path(register).ok_or(Stop::Status(Status::Invalid));
+        }
+        let address = register as u32;
+        let len = (register >> 32) as u32 & 0x7fff_ffff;
+        if len > ENCODED_LEN_MAX {
+            return Err(Status::Invalid.into());
+        }
+        if len > ENCODED_LEN_COMMON {
+            return self.read_scale::<{ ENCODED_LEN_MAX as usize }>(address, len);
+        }
+        self.read_scale::<{ ENCODED_LEN_COMMON as usize }>(address, len)
     }
-    let address = register as u32;
-    let len = (register >> 32) as u32 & 0x7fff_ffff;
-    if len > ENCODED_LEN_MAX {
-        return Err(Status::Invalid.into());
-    }
-    if len > ENCODED_LEN_COMMON {
-        return read_scale::<{ ENCODED_LEN_MAX as usize }>(machine, address, len);
-    }
-    read_scale::<{ ENCODED_LEN_COMMON as usize }>(machine, address, len)
-}
 
-/// Reads a path of `len` bytes, `MAX` at the most.
-fn read_scale<const MAX: usize>(
-    machine: &mut dyn Machine,
-    address: u32,
-    len: u32,
-) -> Result<Path, Stop> {
-    let mut bytes = [0; MAX];
-    let bytes = &mut bytes[..len as usize];
-    read_memory(machine, address, bytes)?;
-    Path::from_scale(bytes).ok_or(Status::Invalid.into())
+    /// Reads a path of `len` bytes, `MAX` at the most.
+    fn read_scale<const MAX: usize>(&mut self, address: u32, len: u32) -> Result<Path, Stop> {
+        let mut bytes = [0; MAX];
+        let bytes = &mut bytes[..len as usize];
+        self.read_memory(address, bytes)?;
+        Path::from_scale(bytes).ok_or(Status::Invalid.into())
+    }
 }
 
 fn short_path(register: u64) -> Option<Path> {
@@ -54,31 +51,6 @@ fn short_path(register: u64) -> Option<Path> {
     }
     let keys = bytes[..=further].iter().map(|byte| Key::from(*byte));
     Path::new(keys).ok()
-}
-
-/// Reads guest memory; a bad range is the guest's fault, a broken store the node's.
-pub(crate) fn read_memory(
-    machine: &mut dyn Machine,
-    address: u32,
-    out: &mut [u8],
-) -> Result<(), Stop> {
-    machine.read(address, out).map_err(memory_stop)
-}
-
-/// Writes guest memory; errors as [`read_memory`].
-pub(crate) fn write_memory(
-    machine: &mut dyn Machine,
-    address: u32,
-    bytes: &[u8],
-) -> Result<(), Stop> {
-    machine.write(address, bytes).map_err(memory_stop)
-}
-
-fn memory_stop(error: jar_pvm::MemoryError) -> Stop {
-    match error {
-        jar_pvm::MemoryError::Access(_) => Stop::Fault(Fault::BadRange),
-        jar_pvm::MemoryError::Page(error) => KernelError::from(error).into(),
-    }
 }
 
 #[cfg(test)]

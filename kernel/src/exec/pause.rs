@@ -227,7 +227,7 @@ impl Execution<'_, '_> {
             cnode,
             loaded,
         } = link.program;
-        let mut frame = Frame::new(&self.env.store, type_id, loaded, cnode.into(), kept)?;
+        let mut frame = Frame::new(self.env, type_id, loaded, cnode.into(), kept)?;
         frame.origin = Some(link.origin);
         let Some(paused) = paused else {
             return Ok(frame);

@@ -281,6 +281,7 @@ impl<'a, 't> Execution<'a, 't> {
                 Exit::Panic => Err(Stop::Fault(Fault::Panic)),
                 Exit::PageFault(_) => Err(Stop::Fault(Fault::PageFault)),
                 Exit::OutOfGas => self.find_block_gas(),
+                Exit::PagePrice(price) => self.find_gas(price).map(|()| Flow::Switch),
             };
             let step = match step {
                 Ok(Flow::Halt(value)) => self.halt(value),
@@ -530,7 +531,7 @@ impl<'a, 't> Execution<'a, 't> {
         let mut kept = self.cleared.iter();
         let place = kept.rposition(|frame| Arc::ptr_eq(&frame.loaded, &program.loaded));
         let cleared = place.map(|place| self.cleared.remove(place));
-        Frame::enter(&self.env.store, program, entry, cleared)
+        Frame::enter(self.env, program, entry, cleared)
     }
 }
 

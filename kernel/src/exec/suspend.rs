@@ -15,7 +15,8 @@ use crate::natives;
 /// Whether a frame that is short of something at `pc` has paid for the block there.
 pub(super) fn is_inside_block(program: &Program, pc: u32) -> bool {
     let opcode = program.opcode_at(pc.into());
-    matches!(opcode, Opcode::Ecalli | Opcode::Ecall) && !program.is_block_start(pc)
+    let is_call = matches!(opcode, Opcode::Ecalli | Opcode::Ecall);
+    (is_call || opcode.touches_memory()) && !program.is_block_start(pc)
 }
 
 impl Frame {
@@ -118,8 +119,8 @@ impl Execution<'_, '_> {
     }
 
     /// Sets the machine's pc on what is to be retried. Whether the block there is paid for
-    /// follows from the pc alone: it is when a host call is inside a block. Elsewhere a block
-    /// that was entered gives its gas back.
+    /// follows from the pc alone: it is when a host call, a load or a store is inside a block.
+    /// Elsewhere a block that was entered gives its gas back.
     fn rewind(&mut self, exit: Exit) {
         let pc = self.frame().machine.pc();
         let is_inside = is_inside_block(self.frame().loaded.code.program(), pc);

@@ -333,6 +333,13 @@ impl Opcode {
         TERMINATORS[self as usize]
     }
 
+    /// Whether it loads or stores.
+    #[inline]
+    pub const fn touches_memory(self) -> bool {
+        let units = self.cost().units;
+        units.load > 0 || units.store > 0
+    }
+
     /// Which register fields it reads and writes.
     #[inline]
     pub const fn operands(self) -> Operands {

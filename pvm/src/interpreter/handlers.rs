@@ -7,7 +7,7 @@ use super::compile::{NO_TARGET, Op};
 use crate::HALT_ADDRESS;
 use crate::engine::Exit;
 use crate::error::PageError;
-use crate::memory::{Fault, PagedMemory};
+use crate::memory::{Fault, PagedMemory, Unpaid};
 
 /// The run ends at this operation; why stands in [`Frame::exit`].
 pub(super) struct Stopped;
@@ -31,6 +31,8 @@ pub(super) struct Core {
     pub memory: PagedMemory,
     /// Set when the run stopped because the store behind a page failed.
     pub broken: Option<PageError>,
+    /// Set when the run stopped at pages to be paid.
+    pub unpaid: Option<Unpaid>,
 }
 
 /// What operations work on.
@@ -94,6 +96,10 @@ impl Frame<'_> {
             Some(Fault::Source(error)) => {
                 self.core.broken = Some(error);
                 Exit::Panic
+            }
+            Some(Fault::Price(unpaid)) => {
+                self.core.unpaid = Some(unpaid);
+                Exit::PagePrice(unpaid.price)
             }
             Some(Fault::Panic) | None => Exit::Panic,
         };

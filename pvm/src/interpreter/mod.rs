@@ -51,6 +51,7 @@ impl InterpreterCode {
                 regs: [0; REGISTER_FILE],
                 memory: PagedMemory::new(memory),
                 broken: None,
+                unpaid: None,
             },
             gas: 0,
             stray: 0,
@@ -177,7 +178,7 @@ impl Machine for InterpreterMachine {
     fn reset(&mut self) -> bool {
         *self.regs_mut() = [0; REGISTERS];
         self.core.memory.reset();
-        self.core.broken = None;
+        (self.core.broken, self.core.unpaid) = (None, None);
         self.gas = 0;
         self.set_pc(0, false);
         true
@@ -197,6 +198,18 @@ impl Machine for InterpreterMachine {
 
     fn check(&self, addr: u32, len: u32, access: Access) -> Result<(), AccessError> {
         self.core.memory.map().check(addr, len, access)
+    }
+
+    fn price_writes(&mut self, price: u64) {
+        self.core.memory.price_writes(price);
+    }
+
+    fn page_price(&self, addr: u32, len: u32, access: Access) -> u64 {
+        self.core.memory.page_price(addr, len, access)
+    }
+
+    fn touch(&mut self, addr: u32, len: u32) -> Result<(), MemoryError> {
+        self.core.memory.touch_range(addr, len)
     }
 
     fn read(&mut self, addr: u32, out: &mut [u8]) -> Result<(), MemoryError> {

@@ -59,16 +59,41 @@ impl InterpreterCode {
 
 impl InterpreterMachine {
     #[inline(always)]
-    pub(super) fn run_with(&mut self, watch: impl Watch) -> Result<Exit, PageError> {
+    pub(super) fn run_with(&mut self, mut watch: impl Watch) -> Result<Exit, PageError> {
         let Some(index) = self.index else {
             return Ok(self.run_stray());
         };
         // A host call ends no block, so the operation behind it is paid.
-        let index = index as usize + usize::from(self.called);
+        let mut index = index as usize + usize::from(self.called);
         if !self.charged && !self.charge(index as u32) {
             return Ok(Exit::OutOfGas);
         }
-        self.run_from(index, watch)
+        let mut is_seen = false;
+        loop {
+            match self.run_from(index, &mut watch, is_seen)? {
+                exit @ Exit::PagePrice(_) => match self.pay_pages()? {
+                    Some(stopped_at) => (index, is_seen) = (stopped_at as usize, true),
+                    None => return Ok(exit),
+                },
+                exit => return Ok(exit),
+            }
+        }
+    }
+
+    /// Pays for the pages that the run stopped at, if there is enough: the operation to go on
+    /// with.
+    #[cold]
+    #[inline(never)]
+    fn pay_pages(&mut self) -> Result<Option<u32>, PageError> {
+        let Some(unpaid) = self.core.unpaid else {
+            return Ok(None);
+        };
+        let Some(left) = self.gas.checked_sub(unpaid.price) else {
+            return Ok(None);
+        };
+        self.gas = left;
+        self.core.memory.take_paid(unpaid)?;
+        Ok(self.index)
     }
 
     /// Pays for the block of operation `index`, if there is enough.
@@ -100,9 +125,14 @@ impl InterpreterMachine {
         Exit::Panic
     }
 
-    /// Runs from operation `index`, whose block is paid.
+    /// Runs from operation `index`, whose block is paid; `is_seen`: the watch was told of it.
     #[inline(always)]
-    fn run_from<W: Watch>(&mut self, index: usize, mut watch: W) -> Result<Exit, PageError> {
+    fn run_from<W: Watch>(
+        &mut self,
+        index: usize,
+        watch: &mut W,
+        mut is_seen: bool,
+    ) -> Result<Exit, PageError> {
         let code = &*self.code;
         let ops = code.ops.as_slice();
         let mut gas = self.gas;
@@ -162,7 +192,7 @@ impl InterpreterMachine {
                    $back:ident $do_third:ident $do_last:ident $close:ident;)+]
             ) => {{
                 let Some(op) = rest.next() else { no_end() };
-                if W::ACTIVE {
+                if W::ACTIVE && !std::mem::take(&mut is_seen) {
                     watch.before(&code.traced(taken!() - 1, &frame, gas));
                 }
                 match if W::ACTIVE { op.code.first() } else { op.code } {

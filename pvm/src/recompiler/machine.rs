@@ -167,6 +167,9 @@ impl Native {
             machine.set_reg(index, *value);
         }
         machine.set_gas(self.context().gas);
+        if let Some(price) = self.memory.write_price() {
+            machine.price_writes(price);
+        }
         match self.position {
             Position::At(At { pc, charged }) => machine.set_pc(pc, charged),
             Position::Called => machine.set_behind_call(self.pc(code)),
@@ -243,6 +246,7 @@ impl Native {
                 Verdict::Granted => return Ok(At { pc, charged }),
                 Verdict::Panic => Exit::Panic,
                 Verdict::PageFault(page) => Exit::PageFault(page),
+                Verdict::Unpaid(price) => Exit::PagePrice(price),
             },
             // There may be enough for this block, if not for all that it pays for.
             EXIT_OUT_OF_GAS | EXIT_LONE_TRAP => return Ok(At { pc, charged }),
@@ -260,7 +264,10 @@ impl Native {
             let error = format!("{} at {pc} touched memory", instruction.opcode);
             return Err(PageError::new(error).into());
         };
-        self.memory.judge(address, len, access)
+        let mut gas = self.context().gas;
+        let verdict = self.memory.judge(address, len, access, &mut gas);
+        self.context_mut().gas = gas;
+        verdict
     }
 }
 
@@ -380,6 +387,35 @@ impl Machine for RecompiledMachine {
         match &self.core {
             Core::Native(native) => native.memory.check(addr, len, access),
             Core::Interpreted(machine) => machine.check(addr, len, access),
+        }
+    }
+
+    fn price_writes(&mut self, price: u64) {
+        let result = match &mut self.core {
+            Core::Native(native) => native.memory.price_writes(price),
+            Core::Interpreted(machine) => return machine.price_writes(price),
+        };
+        if result.is_err() {
+            self.interpret().price_writes(price);
+        }
+    }
+
+    fn page_price(&self, addr: u32, len: u32, access: Access) -> u64 {
+        match &self.core {
+            Core::Native(native) => native.memory.page_price(addr, len, access),
+            Core::Interpreted(machine) => machine.page_price(addr, len, access),
+        }
+    }
+
+    fn touch(&mut self, addr: u32, len: u32) -> Result<(), MemoryError> {
+        let result = match &mut self.core {
+            Core::Native(native) => native.memory.touch_range(addr, len).map_err(refused)?,
+            Core::Interpreted(machine) => return machine.touch(addr, len),
+        };
+        match result {
+            Ok(()) => Ok(()),
+            Err(Trouble::Source(error)) => Err(error.into()),
+            Err(Trouble::Exhausted) => self.interpret().touch(addr, len),
         }
     }
 

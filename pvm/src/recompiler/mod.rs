@@ -105,7 +105,7 @@ mod tests {
     use jar_isa::{Instruction, Opcode};
 
     use super::*;
-    use crate::{Access, Backing, Exit, MemoryMap, PageError, PageSource, Region};
+    use crate::{Access, Backing, Exit, MemoryMap, PAGE_SIZE, PageError, PageSource, Region};
 
     /// φ2 := φ2 + [0x10000]; [0x10000] := φ1.
     fn program() -> Arc<Program> {
@@ -170,13 +170,29 @@ mod tests {
         }
     }
 
-    /// A page of `index + 1` in each byte.
-    struct Numbers;
+    /// A page of `index + 1` in each byte, at this price.
+    struct Numbers(u64);
 
     impl PageSource for Numbers {
         fn page(&self, index: u32) -> Result<Option<Arc<[u8]>>, PageError> {
             Ok(Some(vec![index as u8 + 1; 4096].into()))
         }
+
+        fn page_price(&self) -> u64 {
+            self.0
+        }
+    }
+
+    /// Three pages of [`Numbers`].
+    fn numbers(price: u64) -> MemoryMap {
+        let region = Region {
+            start: 0x10000,
+            pages: 3,
+            access: Access::ReadWrite,
+            backing: Backing::Source(Arc::new(Numbers(price))),
+            eager: false,
+        };
+        MemoryMap::new(vec![region]).unwrap()
     }
 
     /// A page between two written ones, read when the system's areas have run out, isn't
@@ -187,16 +203,8 @@ mod tests {
             eprintln!("SKIPPED: this processor lacks what the recompiler needs");
             return;
         };
-        let region = Region {
-            start: 0x10000,
-            pages: 3,
-            access: Access::ReadWrite,
-            backing: Backing::Source(Arc::new(Numbers)),
-            eager: false,
-        };
-        let map = MemoryMap::new(vec![region]).unwrap();
         let code = engine.prepare(program(), GasModel::Unit);
-        let mut machine = code.machine(map);
+        let mut machine = code.machine(numbers(0));
         machine.write(0x10000, &[7]).unwrap();
         machine.write(0x12000, &[8]).unwrap();
         let mut byte = [0];
@@ -206,6 +214,36 @@ mod tests {
         for (page, first) in [(0x10, 7), (0x11, 2), (0x12, 8)] {
             let bytes = machine.page_bytes(page).unwrap();
             assert_eq!((bytes[0], bytes[1]), (first, page as u8 - 15));
+        }
+    }
+
+    /// A page that was paid for when the system's areas ran out isn't paid for again by the
+    /// engine that goes on, one that wasn't is.
+    #[test]
+    fn a_page_is_paid_once_where_areas_run_out() {
+        let Some(engine) = Recompiler::detect() else {
+            eprintln!("SKIPPED: this processor lacks what the recompiler needs");
+            return;
+        };
+        for touched in [None, Some(0x10000), Some(0x11000)] {
+            let run = |without_areas: bool| {
+                let code = engine.prepare(program(), GasModel::Unit);
+                let mut machine = code.machine(numbers(50));
+                if let Some(address) = touched {
+                    machine.write(address, &[7]).unwrap();
+                }
+                machine.set_gas(100);
+                let exit = match without_areas {
+                    true => pool::without_areas(|| machine.run()),
+                    false => machine.run(),
+                };
+                let price = machine.page_price(0x10000, 3 * PAGE_SIZE, Access::ReadWrite);
+                (exit.unwrap(), machine.gas(), price, machine.written_pages())
+            };
+            let with = run(false);
+            assert_eq!(run(true), with, "{touched:x?}");
+            let paid = if touched == Some(0x10000) { 0 } else { 50 };
+            assert_eq!((with.0, with.1), (Exit::Panic, 100 - 4 - paid));
         }
     }
 

@@ -83,9 +83,11 @@ struct Kept {
 }
 
 impl Kept {
-    /// The region, if its source outlives the machine.
+    /// The region, if its source outlives the machine and each machine's first touch of its
+    /// pages is free: else that has to be seen.
     fn of(region: &Region) -> Option<Kept> {
         match &region.backing {
+            Backing::Source(_) if region.page_price() > 0 => None,
             Backing::Source(source) if Arc::strong_count(source) > 1 => Some(Kept {
                 pages: pages_of(region),
                 source: Arc::downgrade(source),
@@ -129,6 +131,8 @@ pub(super) struct Window {
     /// What pages from sources held at first, where that may change.
     originals: BTreeMap<u32, Option<Arc<[u8]>>>,
     boundaries: i64,
+    /// Protections may not be as noted.
+    is_spoiled: bool,
     /// Grows with every change of a protection.
     changes: u64,
 }
@@ -190,6 +194,7 @@ impl Window {
             kept: Vec::new(),
             originals: BTreeMap::new(),
             boundaries: 0,
+            is_spoiled: false,
             changes: 0,
         }))
     }
@@ -219,7 +224,9 @@ impl Window {
     /// Leaves nothing of a machine of `map`, in the way that is best for the next one with it;
     /// whether that could be done.
     pub fn renew(&mut self, map: &MemoryMap) -> bool {
-        self.process.is_current() && (self.wipe(map).is_some() || self.reset().is_some())
+        !self.is_spoiled
+            && self.process.is_current()
+            && (self.wipe(map).is_some() || self.reset().is_some())
     }
 
     /// Back to nothing but address space.
@@ -333,6 +340,21 @@ impl Window {
         // Noted before it is done, so that it is undone in any case.
         self.tracked.push(pages.clone());
         self.protect(pages, Protection::ReadWrite)
+    }
+
+    /// Ends the recording of writes: of all that was tracked, the `written` pages alone are
+    /// writable then. Behind an error the window serves no other machine.
+    pub fn untrack(&mut self, written: &[u32]) -> Result<(), Trouble> {
+        self.is_spoiled = true;
+        for pages in self.tracked.clone() {
+            self.protect(pages, Protection::Read)?;
+        }
+        for page in written {
+            self.set_page(*page, PageState::Written)?;
+        }
+        self.tracked.clear();
+        self.is_spoiled = false;
+        Ok(())
     }
 
     /// Whether writes in all of `pages` are recorded.

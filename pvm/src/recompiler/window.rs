@@ -12,7 +12,7 @@ use std::ops::Range;
 use super::pool::{Opened, PAGE_LEN, PageState, Window};
 use super::sys::Protection;
 use crate::error::{AccessError, MemoryError, PageError};
-use crate::map::{Access, Backing, MemoryMap, Region};
+use crate::map::{Access, Backing, MemoryMap, Region, pages_in};
 use crate::{MIN_ADDRESS, PAGE_SIZE};
 
 /// Why a page couldn't be made accessible.
@@ -38,6 +38,8 @@ pub(super) enum Verdict {
     Panic,
     /// The first address of the page without the right.
     PageFault(u32),
+    /// The pages that it touches first cost this much gas, which is not there.
+    Unpaid(u64),
 }
 
 /// The pages around `page` of which the kernel is to record the writes: those of a watched
@@ -73,6 +75,8 @@ pub(super) struct WindowMemory {
     ran: Cell<bool>,
     /// Index of the region that was found last: the next one most often is the same.
     recent: Cell<usize>,
+    /// Gas that the first write of a page costs; then none are tracked.
+    write_price: Option<u64>,
 }
 
 impl Drop for WindowMemory {
@@ -118,6 +122,7 @@ impl WindowMemory {
             recorded: RefCell::new(None),
             ran: Cell::new(false),
             recent: Cell::new(0),
+            write_price: None,
         };
         memory.open_eager()?;
         Some(memory)
@@ -141,6 +146,7 @@ impl WindowMemory {
         self.written = Vec::new();
         self.recorded = RefCell::new(None);
         self.ran.set(false);
+        self.write_price = None;
         self.open_eager().is_some()
     }
 
@@ -250,7 +256,7 @@ impl WindowMemory {
     /// The tracked range that holds `page`, open or not.
     fn tracked(&self, page: u32) -> Option<Range<u32>> {
         let pages = tracked(&self.map, page);
-        pages.filter(|_| self.window_ref().has_tracker())
+        pages.filter(|_| self.window_ref().has_tracker() && self.write_price.is_none())
     }
 
     /// Makes a mapped, writable page writable now, and marks it written.
@@ -279,9 +285,43 @@ impl WindowMemory {
         Ok(())
     }
 
+    /// As [`crate::Machine::price_writes`]. Behind an error, the contents are as they were.
+    pub fn price_writes(&mut self, price: u64) -> Result<(), Trouble> {
+        if self.write_price.is_none() {
+            // Each first write has to be seen from now on.
+            let recorded = self.with_recorded(<[u32]>::to_vec);
+            self.window().untrack(&recorded)?;
+            self.written.extend(recorded);
+            self.recorded = RefCell::new(None);
+        }
+        self.write_price = Some(price);
+        Ok(())
+    }
+
+    /// What [`Self::price_writes`] set.
+    pub fn write_price(&self) -> Option<u64> {
+        self.write_price
+    }
+
+    /// As [`crate::Machine::page_price`].
+    pub fn page_price(&self, addr: u32, len: u32, access: Access) -> u64 {
+        let is_touched = |page| self.window_ref().state(page) != PageState::Untouched;
+        let is_written = |page| self.window_ref().state(page) == PageState::Written;
+        let write_price = self.write_price.filter(|_| access == Access::ReadWrite);
+        self.map
+            .access_price(addr, len, write_price, is_touched, is_written)
+    }
+
     /// Judges a guest's access of `len` (1..=8) bytes that the processor
-    /// refused, and makes its pages accessible where the guest has the right.
-    pub fn judge(&mut self, addr: u32, len: u32, access: Access) -> Result<Verdict, Trouble> {
+    /// refused, and makes its pages accessible where the guest has the right, which `gas` pays
+    /// for.
+    pub fn judge(
+        &mut self,
+        addr: u32,
+        len: u32,
+        access: Access,
+        gas: &mut u64,
+    ) -> Result<Verdict, Trouble> {
         let first = addr / PAGE_SIZE;
         let last = addr.wrapping_add(len - 1) / PAGE_SIZE;
         let allowed = |page| {
@@ -295,12 +335,20 @@ impl WindowMemory {
         if let Some(page) = [first, last].into_iter().find(|page| !allowed(*page)) {
             return Ok(Verdict::PageFault(page * PAGE_SIZE));
         }
+        let price = self.page_price(addr, len, access);
+        if price > *gas {
+            return Ok(Verdict::Unpaid(price));
+        }
         let changes = self.window().changes();
         for page in first..=last {
-            match access {
-                Access::Read => self.touch(page, access)?,
-                Access::ReadWrite => self.own(page)?,
-            }
+            let price = self.page_price(page * PAGE_SIZE, PAGE_SIZE, access);
+            let done = match access {
+                Access::Read => self.touch(page, access),
+                Access::ReadWrite => self.own(page),
+            };
+            // By what has become of it, for another engine may have to go on from there.
+            *gas -= price - self.page_price(page * PAGE_SIZE, PAGE_SIZE, access);
+            done?;
         }
         if self.window().changes() == changes {
             // The window isn't as noted: better no result than an endless loop.
@@ -346,6 +394,15 @@ impl WindowMemory {
             rest = later;
         }
         Ok(Ok(()))
+    }
+
+    /// Touches pages for the host; all of the range must be readable.
+    pub fn touch_range(&mut self, addr: u32, len: u32) -> Result<Result<(), Trouble>, AccessError> {
+        self.check(addr, len, Access::Read)?;
+        Ok(match self.check_process() {
+            Ok(()) => pages_in(addr, len).try_for_each(|page| self.touch(page, Access::Read)),
+            Err(error) => Err(error.into()),
+        })
     }
 
     /// Writes for the host; all of the range must be writable.
@@ -409,7 +466,8 @@ impl WindowMemory {
             .filter(|region| is_zeros(region) && is_eager(region))
             .flat_map(|region| window.with_memory(pages_of(region)));
         let touched = window.touched().iter().copied();
-        let recorded = self.with_recorded(<[u32]>::to_vec);
+        let mut recorded = self.with_recorded(<[u32]>::to_vec);
+        recorded.retain(|page| window.state(*page) == PageState::Untouched);
         let written = self.written_pages();
         let pages = touched.chain(recorded).chain(zeros);
         pages.filter_map(move |page| {

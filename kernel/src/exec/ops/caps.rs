@@ -6,7 +6,6 @@ use jar_pvm::Access;
 
 use super::{length, pointer};
 use crate::exec::Stop;
-use crate::exec::path::{read_memory, write_memory};
 use crate::exec::run::{Execution, Flow};
 
 impl Execution<'_, '_> {
@@ -105,7 +104,7 @@ impl Execution<'_, '_> {
         let after = match len {
             0 => None,
             1..=Key::LEN_MAX => {
-                read_memory(self.machine(), address, &mut bytes[..len])?;
+                self.read_memory(address, &mut bytes[..len])?;
                 Some(Key::new(&bytes[..len]).map_err(|_| Status::Invalid)?)
             }
             _ => return Err(Status::Invalid.into()),
@@ -116,7 +115,7 @@ impl Execution<'_, '_> {
         let (key, _) = node
             .next(self.store(), after.as_ref())?
             .ok_or(Status::Empty)?;
-        write_memory(self.machine(), out, key.as_slice())?;
+        self.write_memory(out, key.as_slice())?;
         Ok(Flow::Value(key.as_slice().len() as u64))
     }
 

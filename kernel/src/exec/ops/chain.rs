@@ -9,7 +9,6 @@ use parity_scale_codec::Encode;
 use super::{length, pointer};
 use crate::block::{Record, Scope};
 use crate::exec::effects::Effect;
-use crate::exec::path::{read_memory, write_memory};
 use crate::exec::run::{Execution, Flow};
 use crate::exec::{Obligation, Stop};
 use crate::natives::is_native;
@@ -31,7 +30,7 @@ impl Execution<'_, '_> {
         self.check_memory(scope_ptr, scope_len, Access::Read)?;
         self.check_authority(&path?, NativeKind::Attestation)?;
         let mut key = [0; 32];
-        read_memory(self.machine(), key_ptr, &mut key)?;
+        self.read_memory(key_ptr, &mut key)?;
         let scope = self.read_scope(scope_ptr, scope_len)?;
         let blob = self.read_bytes(blob_ptr, blob_len)?;
         let blob_hash = match scope {
@@ -69,7 +68,7 @@ impl Execution<'_, '_> {
         }
         let mut bytes = [0; SCOPE_LEN_MAX as usize];
         let bytes = &mut bytes[..len as usize];
-        read_memory(self.machine(), address, bytes)?;
+        self.read_memory(address, bytes)?;
         jar_cap::decode_canonical(bytes).map_err(|_| Status::Invalid.into())
     }
 
@@ -77,7 +76,7 @@ impl Execution<'_, '_> {
         let bytes = self.block.encode();
         let copy = Self::per_64(bytes.len() as u64, self.env.params.price_copy_64);
         self.charge(self.env.params.price_host_call + copy)?;
-        write_memory(self.machine(), pointer(args[0]), &bytes)?;
+        self.write_memory(pointer(args[0]), &bytes)?;
         Ok(Flow::Value(0))
     }
 
@@ -95,7 +94,7 @@ impl Execution<'_, '_> {
         self.check_memory(pointer(args[1]), 32, Access::Read)?;
         self.check_authority(&path?, NativeKind::Consensus)?;
         let mut hash = [0; 32];
-        read_memory(self.machine(), pointer(args[1]), &mut hash)?;
+        self.read_memory(pointer(args[1]), &mut hash)?;
         self.add_effect(Effect::Finalize(hash));
         Ok(Flow::Value(0))
     }

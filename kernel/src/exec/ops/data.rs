@@ -4,16 +4,11 @@ use blake2::{Blake2b, Digest};
 use jar_abi::{HashAlgorithm, Status};
 use jar_cap::{Cap, Data, PAGE_BYTES};
 use jar_pvm::Access;
-use smallvec::SmallVec;
 
 use super::{length, pointer};
 use crate::error::KernelError;
 use crate::exec::Stop;
-use crate::exec::path::{read_memory, write_memory};
 use crate::exec::run::{Execution, Flow};
-
-/// Bytes of guest memory; the few that most are need no allocation.
-type Bytes = SmallVec<[u8; 128]>;
 
 impl Execution<'_, '_> {
     pub(super) fn read_data(&mut self, args: [u64; 6]) -> Result<Flow, Stop> {
@@ -25,9 +20,11 @@ impl Execution<'_, '_> {
         };
         let held = data.as_ref().map_or(0, Data::len);
         let copied = len.min(held.saturating_sub(offset));
-        let copy = Self::per_64(copied, self.env.params.price_copy_64);
-        self.charge(self.walk_price(&[&path]) + copy)?;
-        self.check_memory(address, length(len)?, Access::ReadWrite)?;
+        let params = &self.env.params;
+        let copy = Self::per_64(copied, params.price_copy_64);
+        let read = Self::per_64(bytes_read(held, offset, copied), params.price_hash_64);
+        self.charge(self.walk_price(&[&path]) + copy + read)?;
+        self.check_range(address, length(len)?, Access::ReadWrite)?;
         let Some(data) = data else {
             self.held(&path?)?;
             return Err(Status::WrongKind.into());
@@ -41,10 +38,11 @@ impl Execution<'_, '_> {
 
     /// Copies bytes of a Data into memory that was checked, page by page.
     fn copy_out(&mut self, data: &Data, offset: u64, address: u32, len: u32) -> Result<(), Stop> {
+        self.pay_to_write(address, len)?;
         let store = self.store();
         if let Some(short) = data.short() {
             let bytes = &short[offset as usize..][..len as usize];
-            return write_memory(self.machine(), address, bytes);
+            return self.write_paid(address, bytes);
         }
         let mut done = 0;
         while done < len {
@@ -58,7 +56,7 @@ impl Execution<'_, '_> {
                 );
             };
             let count = rest.len().min((len - done) as usize);
-            write_memory(self.machine(), address + done, &rest[..count])?;
+            self.write_paid(address + done, &rest[..count])?;
             done += count as u32;
         }
         Ok(())
@@ -102,33 +100,17 @@ impl Execution<'_, '_> {
             HashAlgorithm::Sha256 => sha2::Sha256::digest(&bytes).into(),
             HashAlgorithm::Keccak256 => sha3::Keccak256::digest(&bytes).into(),
         };
-        write_memory(self.machine(), out, &digest)?;
+        self.write_memory(out, &digest)?;
         Ok(Flow::Value(0))
     }
+}
 
-    /// Checks a memory range; a bad one is a fault.
-    pub(super) fn check_memory(
-        &mut self,
-        address: u32,
-        len: u32,
-        access: Access,
-    ) -> Result<(), Stop> {
-        self.machine()
-            .check(address, len, access)
-            .map_err(|_| Stop::Fault(jar_abi::Fault::BadRange))
-    }
-
-    /// Reads guest memory that was checked and paid for.
-    pub(super) fn read_bytes(&mut self, address: u32, len: u32) -> Result<Bytes, Stop> {
-        let mut bytes = Bytes::from_elem(0, len as usize);
-        read_memory(self.machine(), address, &mut bytes)?;
-        Ok(bytes)
-    }
-
-    /// As [`Self::read_bytes`], to be kept.
-    pub(super) fn read_vec(&mut self, address: u32, len: u32) -> Result<Vec<u8>, Stop> {
-        let mut bytes = vec![0; len as usize];
-        read_memory(self.machine(), address, &mut bytes)?;
-        Ok(bytes)
+/// Bytes of the pages that a range of a Data of `len` bytes lies in: all of them are read, and
+/// checked against their hashes.
+fn bytes_read(len: u64, offset: u64, count: u64) -> u64 {
+    const PAGE: u64 = PAGE_BYTES as u64;
+    match count {
+        0 => 0,
+        _ => (offset + count).next_multiple_of(PAGE).min(len) - offset / PAGE * PAGE,
     }
 }

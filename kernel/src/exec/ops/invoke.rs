@@ -87,6 +87,6 @@ impl Execution<'_, '_> {
     pub(super) fn gas_left(&mut self) -> Result<Flow, Stop> {
         self.settle()?;
         self.charge(self.env.params.price_host_call)?;
-        Ok(Flow::Value(self.frame().machine.gas()))
+        Ok(Flow::Value(self.spendable_gas()))
     }
 }

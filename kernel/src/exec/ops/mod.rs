@@ -14,7 +14,6 @@ use jar_abi::HostCall;
 use jar_cap::{Cap, Path};
 
 use crate::exec::Stop;
-use crate::exec::path::read_path;
 use crate::exec::run::{Execution, Flow};
 
 impl Execution<'_, '_> {
@@ -65,7 +64,7 @@ impl Execution<'_, '_> {
 
     /// A path argument: read before it is priced, its trouble told after.
     fn path(&mut self, register: u64) -> Result<Path, Stop> {
-        read_path(self.machine(), register)
+        self.read_path(register)
     }
 
     /// Price of an operation that walks these paths.

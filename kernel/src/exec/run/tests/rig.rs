@@ -466,7 +466,7 @@ fn frame(
         is_view,
         is_copy: false,
     };
-    let frame = Frame::enter(&execution.env.store, program, entry, None);
+    let frame = Frame::enter(execution.env, program, entry, None);
     frame.expect("it fits")
 }
 
@@ -561,6 +561,10 @@ fn run_in(
     args: &[u64],
 ) -> Ran {
     let machine = execution.machine();
+    // What a case writes is written and paid for already.
+    machine
+        .write(RAM as u32, &vec![0; RAM_LEN as usize])
+        .expect("writable");
     for (address, bytes) in &scene.memory {
         machine
             .write(*address as u32, bytes)
@@ -570,10 +574,8 @@ fn run_in(
         machine.set_reg(7 + index, *value);
     }
     execution.effects.dispatched = scene.dispatched;
-    // What the case wrote is paid for already.
     execution.settle().expect("paid");
-    let reserve = execution.page_reserve();
-    execution.gas = Rows::new(scene.gas + reserve);
+    execution.gas = Rows::new(scene.gas);
     if let Some((gas, quota)) = scene.waits_with_row {
         execution.gas.set(WAITING_ROW, gas);
         execution.quota.set(WAITING_ROW, quota);
@@ -593,7 +595,7 @@ fn run_in(
         Err(Stop::Node(error)) => panic!("the node's trouble: {error}"),
     };
     execution.sync_gas();
-    let gas_used = scene.gas + reserve - execution.gas.budget();
+    let gas_used = scene.gas - execution.gas.budget();
     let after = world(execution, logged);
     let obligations = match &execution.traces {
         Traces::Produce(producer) => producer.obligations.clone(),

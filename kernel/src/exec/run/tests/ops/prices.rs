@@ -24,10 +24,24 @@ fn prices_follow_sizes() {
         let per_64 = params.price_copy_64 + params.price_hash_64;
         let base = params.price_host_call + params.price_path_key + params.price_slot_write;
         assert_eq!(mint, base + len.div_ceil(64) * per_64);
-        let read = price(Op::ReadData, &[DATA, RAM, len, 0]);
-        let copied = len.min(DATA_LEN as u64).div_ceil(64);
+    }
+    // Whole pages are read, the last one at its own length.
+    assert_eq!(DATA_LEN, 5000);
+    for (offset, len, copied, read) in [
+        (0, 0, 0, 0),
+        (0, 1, 1, 64),
+        (0, 65, 2, 64),
+        (4095, 1, 1, 64),
+        (4095, 2, 1, 79),
+        (4096, 1, 1, 15),
+        (4999, 6400, 1, 15),
+        (5000, 1, 0, 0),
+        (0, 6400, 79, 79),
+    ] {
+        let gas = price(Op::ReadData, &[DATA, RAM, len, offset]);
         let base = params.price_host_call + params.price_path_key;
-        assert_eq!(read, base + copied * params.price_copy_64);
+        let bytes = copied * params.price_copy_64 + read * params.price_hash_64;
+        assert_eq!(gas, base + bytes, "{len} at {offset}");
     }
     assert!(price(Op::Copy, &[path(&[41, 1]), FREE]) > price(Op::Copy, &[DATA, FREE]));
 }
