@@ -224,6 +224,49 @@ fn topping_up_costs_the_callee_what_it_would_have_cost_at_once() {
     }
 }
 
+/// Running short is no operation on slot 0: a mapping that shows it is written back at the halt.
+#[test]
+fn running_short_leaves_the_mapping_of_slot_0() {
+    let steps = [(Resource::Gas, 400_000), (Resource::Quota, 6_000)];
+    for (resource, step) in steps {
+        let mut worker = program(Role::Call, |asm| {
+            asm.set(0, 7).store(PERSIST + 8, 0);
+            for slot in 60..90 {
+                asm.call(Op::MintCnode, &[slot]);
+            }
+            asm.store(PERSIST + 16, 0)
+                .load(1, PERSIST + 8)
+                .mov(A0, 1)
+                .halt();
+        });
+        worker.persist(&[0], 0, 1);
+        let keeping = program(Role::Call, |asm| {
+            asm.call(Op::Call, &[CALLEE_SLOT, 0])
+                .mov(0, A0)
+                .call(Op::Copy, &[0, 60])
+                .mov(A0, 0)
+                .halt();
+        });
+        let keeping = instance(&keeping, &[(CALLEE, metered(resource, worker))]);
+        let mut written = vec![0; 4096];
+        (written[8], written[16]) = (7, 7);
+        for (step, detaches) in [(40_000_000, false), (step, false), (step, true)] {
+            let help = Help {
+                resource,
+                step,
+                times: 20,
+                detaches,
+            };
+            let entries = [(CALLEE, keeping.clone())];
+            let (node, outcome) = run_on_both(&helping(help), &entries);
+            let told = &reports(&outcome)[0];
+            assert_eq!(told[..2], [7, 0], "{help:?}");
+            assert_eq!(told[2] > 0, step < 40_000_000, "{help:?}");
+            assert_eq!(callee_bytes(&node, 60).as_ref(), Some(&written), "{help:?}");
+        }
+    }
+}
+
 /// One callee; the rows it may spend from, and how its call must end.
 fn ending_with_rows(rows: &[(u64, u64)], callee: Program) -> Vec<u64> {
     let main = program(Role::Transact(0), |asm| {

@@ -56,13 +56,9 @@ pub(crate) type Subtree = Vec<Box<Frame>>;
 pub(crate) enum WaitsFor {
     /// An answer to a marker of this type.
     Answer(Hash),
-    /// More of what ran short, named by the id of the cap that ran dry; with its slot 0, which
-    /// is set aside.
-    Supply {
-        resource: Resource,
-        dry: Hash,
-        aside: Option<Cap>,
-    },
+    /// More of what ran short, named by the id of the cap that ran dry. Its slot 0 stays as it
+    /// is: that it ran short is no operation on it.
+    Supply { resource: Resource, dry: Hash },
 }
 
 /// The parts of a program Instance.

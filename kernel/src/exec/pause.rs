@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use jar_abi::Status;
+use jar_abi::{Status, slots};
 use jar_cap::{Cap, Error, Instance, Path, Paused, Scratch, Waiting};
 use jar_pvm::PAGE_SIZE;
 
 use crate::error::KernelError;
-use crate::exec::Stop;
 use crate::exec::frame::{Frame, Program, Subtree, WaitsFor};
 use crate::exec::run::Execution;
 use crate::exec::suspend::is_inside_block;
+use crate::exec::{Stop, Table};
 
 /// Quota of a suspended call's registers and of what it waits for.
 const CALL_QUOTA: u64 = 512;
@@ -103,17 +103,10 @@ impl Execution<'_, '_> {
             Some(behind) => behind,
             None => frame.loaded.code.program().next_pc(pc),
         };
-        let (pc, waiting, aside) = match (frame.waits_for.take(), slot) {
-            (None, Some(slot)) => (behind, Waiting::Calling(slot), None),
-            (Some(WaitsFor::Answer(marker)), _) => (behind, Waiting::Yielded(marker), None),
-            (
-                Some(WaitsFor::Supply {
-                    resource,
-                    dry,
-                    aside,
-                }),
-                _,
-            ) => (pc, Waiting::OutOf(resource, dry), aside),
+        let (pc, waiting) = match (frame.waits_for.take(), slot) {
+            (None, Some(slot)) => (behind, Waiting::Calling(slot)),
+            (Some(WaitsFor::Answer(marker)), _) => (behind, Waiting::Yielded(marker)),
+            (Some(WaitsFor::Supply { resource, dry }), _) => (pc, Waiting::OutOf(resource, dry)),
             (None, None) => {
                 let what = "a frame is suspended that waits for nothing".to_string();
                 return Err(KernelError::Internal(what).into());
@@ -123,12 +116,16 @@ impl Execution<'_, '_> {
         frame
             .memory
             .write_back(store, &*frame.machine, &mut frame.table)?;
+        let scratch = match &waiting {
+            Waiting::OutOf(..) => frame.table.replace(store, slots::SCRATCH, None)?,
+            Waiting::Yielded(_) | Waiting::Calling(_) => None,
+        };
         let paused = Paused {
             regs: *frame.machine.regs(),
             pc,
             waiting,
             ephemeral,
-            scratch: aside.map(Scratch::new),
+            scratch: scratch.map(Scratch::new),
             next_image: frame.next_image,
         };
         let image = frame.loaded.handle.clone();
@@ -227,7 +224,11 @@ impl Execution<'_, '_> {
             cnode,
             loaded,
         } = link.program;
-        let mut frame = Frame::new(self.env, type_id, loaded, cnode.into(), kept)?;
+        let (store, mut table) = (self.store(), Table::from(cnode));
+        if let Some(scratch) = paused.and_then(|paused| paused.scratch.as_ref()) {
+            table.replace(store, slots::SCRATCH, scratch.get(store)?)?;
+        }
+        let mut frame = Frame::new(self.env, type_id, loaded, table, kept)?;
         frame.origin = Some(link.origin);
         let Some(paused) = paused else {
             return Ok(frame);
@@ -241,14 +242,9 @@ impl Execution<'_, '_> {
             Waiting::Yielded(marker) => Some(WaitsFor::Answer(*marker)),
             Waiting::OutOf(resource, dry) => {
                 is_charged = is_inside_block(frame.loaded.code.program(), paused.pc);
-                let aside = match &paused.scratch {
-                    Some(scratch) => scratch.get(self.store())?,
-                    None => None,
-                };
                 Some(WaitsFor::Supply {
                     resource: *resource,
                     dry: *dry,
-                    aside,
                 })
             }
         };

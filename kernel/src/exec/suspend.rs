@@ -106,12 +106,9 @@ impl Execution<'_, '_> {
             Resource::Quota => &self.frame().quota,
         };
         let dry = Cap::Instance(meters.dry_cap(resource));
-        let store = self.store();
-        let aside = self.top().swap_scratch(store, None).map_err(node_error)?;
         let waits_for = WaitsFor::Supply {
             resource,
             dry: dry.id(),
-            aside,
         };
         self.suspend(catcher, waits_for, Some(dry))
             .map_err(node_error)?;
@@ -138,15 +135,9 @@ impl Execution<'_, '_> {
         let first = self.frames.len();
         self.frames.append(&mut subtree);
         self.top().goes_on_at = None;
-        match self.top().waits_for.take() {
-            Some(WaitsFor::Answer(_)) => {
-                self.top().swap_scratch(store, payload)?;
-                self.machine().set_reg(RESULT, 0);
-            }
-            Some(WaitsFor::Supply { aside, .. }) => {
-                self.top().swap_scratch(store, aside)?;
-            }
-            None => {}
+        if let Some(WaitsFor::Answer(_)) = self.top().waits_for.take() {
+            self.top().swap_scratch(store, payload)?;
+            self.machine().set_reg(RESULT, 0);
         }
         for index in first..self.frames.len() {
             self.resolve_meters(index)?;
