@@ -254,6 +254,48 @@ fn an_image_that_was_set_is_carried_along() {
     }
 }
 
+/// Whoever goes on with a call may fill slots, for which the Image that the call set is looked at:
+/// in each event it is paid for by its size, once.
+#[test]
+fn an_image_that_was_set_is_paid_for_again() {
+    let mut next = program(Role::Call, |asm| {
+        asm.halt_with(0);
+    });
+    let pinned = Pinned::Data(vec![7; 100_000]);
+    next.image.pinned.insert(Key::from(70), pinned);
+    let next = ImageRef::new(next.build());
+    let spent = |is_set: bool, on_other: bool| {
+        let callee = program(Role::Call, |asm| {
+            asm.set(0, 0);
+            asm.call(if is_set { Op::SetImage } else { Op::Kind }, &[61])
+                .call(Op::Yield, &[MARKER.into()])
+                .call(Op::MintCnode, &[71])
+                .call(Op::Yield, &[MARKER.into()])
+                .halt_with(0);
+        });
+        let table = [(MARKER, marker(1)), (61, Cap::Image(next.clone()))];
+        let entries = [(CATCHER, catcher([1])), (CALLEE, instance(&callee, &table))];
+        let genesis = genesis(&passing(&driver(Mode::NextBlock)));
+        let mut node = match on_other {
+            false => node_of(&genesis, &entries),
+            true => Node::on_other_engine(&genesis, &entries),
+        };
+        let payloads: [&[u8]; 3] = [&[], &[1], &[1]];
+        payloads.map(|payload| transact(&mut node, event(payload)).gas_used)
+    };
+    let price = u64::from(next.size()).div_ceil(64) * Params::default().price_enter_64;
+    for on_other in [false, true] {
+        let (with, without) = (spent(true, on_other), spent(false, on_other));
+        for (with, without) in with.iter().zip(without) {
+            let more = with - without;
+            assert!(
+                (price..price + price / 10).contains(&more),
+                "{more} {price}"
+            );
+        }
+    }
+}
+
 /// A mapping that began with an empty slot is kept, too, when an operation fills the slot:
 /// written or not.
 #[test]

@@ -151,6 +151,10 @@ impl Execution<'_, '_> {
             else {
                 break;
             };
+            if let Some(image) = &paused.next_image {
+                // What fills a slot looks at what it pins.
+                self.prepare(image)?;
+            }
             let next = match &paused.waiting {
                 // One beyond the limit is enough to be refused.
                 Waiting::Calling(slot) if chain.len() as u64 <= room => Some(slot.clone()),
