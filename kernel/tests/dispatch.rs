@@ -5,7 +5,7 @@ mod common;
 use common::chain::event;
 use common::counter::*;
 use common::{A0, Asm, Node, Program, RAM, Seal, genesis, seed_key, sign};
-use jar_abi::{ARRIVING_ITEM, HostCall as Op};
+use jar_abi::{ARRIVING_ITEM, HostCall as Op, Status};
 use jar_cap::image::Role;
 use jar_kernel::block::{Event, Scope};
 use jar_kernel::{Emission, Genesis, Refusal};
@@ -139,6 +139,10 @@ fn a_program_that_faults_refuses() {
 
 /// A chain whose Dispatch endpoint merges as `merge` says; Transact 1 does nothing.
 fn merging(merge: impl FnOnce(&mut Program) -> Box<dyn FnOnce(&mut Asm)>) -> Node {
+    Node::new(&merging_chain(merge), &[])
+}
+
+fn merging_chain(merge: impl FnOnce(&mut Program) -> Box<dyn FnOnce(&mut Asm)>) -> Genesis {
     let mut program = Program::new();
     let merge = merge(&mut program);
     program.endpoint(0, "dispatch", Role::Dispatch, |asm| {
@@ -147,7 +151,7 @@ fn merging(merge: impl FnOnce(&mut Program) -> Box<dyn FnOnce(&mut Asm)>) -> Nod
     program.endpoint(1, "transact", Role::Transact(0), |asm| {
         asm.halt_with(0);
     });
-    Node::new(&genesis(&program), &[])
+    genesis(&program)
 }
 
 /// What the events of the next block carry.
@@ -347,6 +351,27 @@ fn full_slots_refuse() {
     let full = refusal(&mut node, SUBMIT, request(HALT, &[2; 2000]));
     assert!(matches!(full, Refusal::Full));
     node.dispatch(SUBMIT, add(1)).expect("room for a short one");
+}
+
+/// A program that was refused room may make some, and what arrives is taken.
+#[test]
+fn a_full_slot_is_made_room_in() {
+    let mut genesis = merging_chain(|program| {
+        let none = program.data(&[0]);
+        Box::new(move |asm| {
+            asm.call(Op::SlotEmit, &[0, 1, 0, none, 1])
+                .if_eq(A0, Status::Quota as i64 as u64, |asm| {
+                    asm.call(Op::SlotClear, &[])
+                        .call(Op::SlotEmit, &[0, 1, 0, none, 1]);
+                })
+                .halt();
+        })
+    });
+    genesis.params.dispatch_items = 1;
+    let mut node = Node::new(&genesis, &[]);
+    node.dispatch(0, event(b"first")).expect("room");
+    node.dispatch(0, event(b"second")).expect("room was made");
+    assert_eq!(built_payloads(&mut node), [b"second"]);
 }
 
 #[test]

@@ -96,7 +96,7 @@ pub(crate) struct LiveEffects {
     pub dispatched: u64,
     /// Decisions on the Dispatch slot that no fault has undone, by their place in the order.
     keeps: BTreeMap<u64, Keep>,
-    /// Whether an item was refused for want of room.
+    /// Whether the last item was refused for want of room.
     pub slot_was_full: bool,
 }
 
@@ -171,7 +171,7 @@ pub(crate) struct Effects {
     pub keep: Keep,
     pub items: Vec<EmittedItem>,
     pub dispatched: Vec<Dispatched>,
-    /// Whether an item was refused for want of room.
+    /// Whether the last item was refused for want of room.
     pub slot_was_full: bool,
 }
 

@@ -84,8 +84,10 @@ impl<'a> Execution<'a, '_> {
             picks,
         };
         let size = SlotView::item_size(&item);
-        if !slot.has_room(&self.effects, size) {
-            self.effects.slot_was_full = true;
+        let has_room = slot.has_room(&self.effects, size);
+        // A program that is refused may make room and try again.
+        self.effects.slot_was_full = !has_room;
+        if !has_room {
             return Err(Status::Quota.into());
         }
         self.add_effect(Effect::Item(item));
