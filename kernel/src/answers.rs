@@ -207,7 +207,8 @@ pub struct Advanced {
     pub outcomes: Vec<Outcome>,
     /// Ids of its events with the index of their outcome.
     pub events: Vec<(Hash, u32)>,
-    /// Whether it is the head now.
+    /// Whether the head is another one now: this block, or one that was known above what it
+    /// finalized.
     pub head_changed: bool,
     /// The block it finalized, if any.
     pub finalized: Option<Hash>,

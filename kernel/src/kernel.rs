@@ -1,6 +1,7 @@
 //! The kernel: owner of the head. It accepts events, builds blocks and imports them.
 
 mod adopt;
+mod forks;
 mod loaded;
 mod offchain;
 mod reorg;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use jar_cap::{Cap, Hash, ImageRef, state_root};
 use jar_pvm::Engine;
 
+use self::forks::Leaves;
 use self::loaded::Loaded;
 pub use self::offchain::AGGREGATE_EVENTS_MAX;
 use self::reorg::Recent;
@@ -50,6 +52,7 @@ pub struct Kernel<H> {
     finalized: Arc<State>,
     pipeline: Pipeline,
     recent: Recent,
+    leaves: Leaves,
     loaded: Loaded,
 }
 
@@ -84,6 +87,7 @@ impl<H: Hardware> Kernel<H> {
             finalized,
             pipeline: Pipeline::default(),
             recent: Recent::default(),
+            leaves: Leaves::default(),
             chain,
             loaded: Loaded::new(reads),
         })
@@ -331,16 +335,10 @@ impl<H: Hardware> Kernel<H> {
             score,
             instance: walked.instance.clone(),
         });
-        // A block that finalizes what the head does not descend from leaves that head behind.
-        let head_changed = score > self.head.score
-            || match &finalized {
-                Some(finalized) => !self.chain.is_ancestor(&finalized.hash, &self.head)?,
-                None => false,
-            };
-        let (canonical, reverted) = if head_changed {
-            self.canonical_changes(&state)?
-        } else {
-            (Vec::new(), 0)
+        let head = self.new_head(&state, finalized.as_deref())?;
+        let (canonical, reverted) = match &head {
+            Some(head) => self.canonical_changes(head)?,
+            None => (Vec::new(), 0),
         };
         let mut nodes = Vec::new();
         let store = self.chain.store().clone();
@@ -358,7 +356,7 @@ impl<H: Hardware> Kernel<H> {
             events: std::mem::take(&mut walked.events),
             nodes,
             canonical,
-            head: head_changed.then_some(hash),
+            head: head.as_ref().map(|head| head.hash),
             finalized: finalized.as_ref().map(|state| state.hash),
             watermarks: watermarks.into_iter().collect(),
         };
@@ -367,7 +365,7 @@ impl<H: Hardware> Kernel<H> {
             _ => self.events_from(self.head.header.height + 1 - reverted)?,
         };
         store.commit(&commit)?;
-        self.committed(&commit, state, finalized, reverted);
+        self.committed(&commit, head, finalized, reverted);
         self.bound_memory(&commit, repeated)?;
         let signatures = std::mem::take(&mut walked.signatures);
         self.renew_pipeline(&commit, signatures, left_behind)?;
@@ -376,7 +374,7 @@ impl<H: Hardware> Kernel<H> {
             block: commit.block,
             outcomes: commit.outcomes,
             events: commit.events,
-            head_changed,
+            head_changed: commit.head.is_some(),
             finalized: commit.finalized,
         })
     }
@@ -431,30 +429,33 @@ impl<H: Hardware> Kernel<H> {
     fn committed(
         &mut self,
         commit: &Commit,
-        state: Arc<State>,
+        head: Option<Arc<State>>,
         finalized: Option<Arc<State>>,
         reverted: u64,
     ) {
+        let header = &commit.block.header;
+        self.leaves.add(commit.hash, header, commit.score);
         self.hardware.trace(Trace::Committed {
             hash: commit.hash,
-            height: state.header.height,
+            height: header.height,
             events: commit.events.len(),
             gas_used: commit.outcomes.iter().map(|o| o.gas_used).sum(),
             records: commit.nodes.len(),
         });
-        if commit.head.is_some() {
+        if let Some(head) = head {
             self.hardware.trace(Trace::Head {
-                hash: commit.hash,
-                height: state.header.height,
+                hash: head.hash,
+                height: head.header.height,
                 reverted,
             });
-            self.head = state;
+            self.head = head;
         }
         if let Some(finalized) = finalized {
             self.hardware.trace(Trace::Finalized {
                 hash: finalized.hash,
                 height: finalized.header.height,
             });
+            self.leaves.finalize(finalized.header.height);
             self.finalized = finalized;
         }
     }

@@ -480,6 +480,47 @@ fn the_head_follows_a_finalization_on_another_fork() {
     assert_eq!(built.block.body.groups[0].1, expected);
 }
 
+/// Whichever block tells that the head is left behind: the highest one above what is final is the
+/// head, the lowest hash of several.
+#[test]
+fn a_finalization_on_another_fork_makes_its_highest_block_the_head() {
+    let mut builder = Node::new(&open(), &[]);
+    let first = build_with(&mut builder, add(1));
+    let finalize = request(FINALIZE, &first.header.hash());
+    let finalizing = build_with(&mut builder, finalize);
+    let on_first = |score: u64, tail: &[u8]| {
+        let mut builder = Node::new(&open(), &[]);
+        builder.import(&first).expect("valid");
+        let args = [&score.to_le_bytes(), tail].concat();
+        build_with(&mut builder, request(SCORE, &args))
+    };
+    let rivals = [on_first(4, &[1]), on_first(4, &[2]), on_first(3, &[])];
+    let best = rivals[..2].iter().min_by_key(|block| block.header.hash());
+    let best = best.expect("two").clone();
+    let longer = fork(&[2, 3, 4, 5]);
+    for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
+        let mut node = Node::new(&open(), &[]);
+        let rivals = order.map(|index| rivals[index].clone());
+        for block in longer.iter().chain([&first]).chain(&rivals) {
+            node.import(block).expect("valid");
+        }
+        assert_eq!(node.head().hash, longer[3].header.hash());
+        let advanced = node.import(&finalizing).expect("valid");
+        assert!(advanced.head_changed);
+        assert_eq!(node.head().hash, best.header.hash(), "{order:?}");
+        assert_eq!(canonical(&node), hashes(&[first.clone(), best.clone()]));
+        let node = Node::open(node.store.clone(), &open(), &[]).expect("same chain");
+        assert_eq!(node.head().hash, best.header.hash());
+    }
+    // One of which another is the parent, and those on other forks, are no candidates.
+    let mut node = Node::new(&open(), &[]);
+    for block in longer.iter().chain([&first]) {
+        node.import(block).expect("valid");
+    }
+    node.import(&finalizing).expect("valid");
+    assert_eq!(node.head().hash, finalizing.header.hash());
+}
+
 #[test]
 fn what_a_reorganisation_leaves_behind_returns_if_it_still_ends_well() {
     let mut builder = Node::new(&open(), &[]);

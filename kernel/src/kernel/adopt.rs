@@ -73,7 +73,7 @@ impl<H: Hardware> Kernel<H> {
             watermarks: Vec::new(),
         };
         store.commit(&commit)?;
-        self.committed(&commit, state.clone(), Some(state), 0);
+        self.committed(&commit, Some(state.clone()), Some(state), 0);
         Ok(())
     }
     /// Whether a block that is not known may be an ancestor of the block that this chain began
