@@ -339,22 +339,33 @@ fn bytes(bench: &Bench) {
     });
 }
 
+/// Memory of which an event can't pay for all pages: each is paid when it is written.
+const UNPAYABLE_PAGES: u32 = 60_000;
+
 fn pages(engine: &str, open: Open, entries: &[(u8, Cap)]) {
-    let measure = |what: &str, slot: Option<u8>, commits: bool, reads: bool| {
+    let zeros = || Source::Ephemeral {
+        init: None,
+        eager: false,
+    };
+    let measure = |what: &str, slot: Option<u8>, commits: bool, reads: bool, at_once: bool| {
         let program = |pages: u32| {
             let mut program = Program::new();
             let source = match slot {
                 Some(slot) => Source::Slot(jar_cap::Path::from(key(slot))),
-                None => Source::Ephemeral {
-                    init: None,
-                    eager: false,
-                },
+                None => zeros(),
             };
             program.image.memory.push(Mapping {
                 start: PERSIST,
                 size: 4096 * 4096,
                 source,
             });
+            if at_once {
+                program.image.memory.push(Mapping {
+                    start: PERSIST + 4096 * 4096,
+                    size: UNPAYABLE_PAGES * 4096,
+                    source: zeros(),
+                });
+            }
             program.endpoint(0, "main", Role::Transact(0), |asm| {
                 asm.set(0, 77);
                 for page in 0..pages {
@@ -366,7 +377,12 @@ fn pages(engine: &str, open: Open, entries: &[(u8, Cap)]) {
                 }
                 asm.halt_with(0);
             });
-            chain(&program)
+            let mut genesis = chain(&program);
+            if at_once {
+                let params = &mut genesis.params;
+                params.event_gas = u64::from(UNPAYABLE_PAGES) * params.price_page_write;
+            }
+            genesis
         };
         let run = |pages| match commits {
             true => build(open, &program(pages), entries),
@@ -379,19 +395,23 @@ fn pages(engine: &str, open: Open, entries: &[(u8, Cap)]) {
         };
         row(&format!("{what}, {engine}"), &cost);
     };
-    measure("page written, ephemeral", None, false, false);
-    measure("page written, persistent, committed", Some(45), true, false);
+    measure("page written", None, false, false, false);
+    measure("page written, paid at once", None, false, false, true);
+    let (empty, long) = (Some(45), Some(44));
+    measure("new page of a slot, committed", empty, true, false, false);
     measure(
         "page of a long Data written, committed",
-        Some(44),
+        long,
         true,
+        false,
         false,
     );
     measure(
         "page of a long Data read from the store",
-        Some(44),
+        long,
         true,
         true,
+        false,
     );
 }
 

@@ -34,7 +34,12 @@ fn setter(resource: Resource) -> u64 {
 }
 
 /// A callee that spends from [`ROW`].
-fn metered(resource: Resource, mut program: Program) -> Cap {
+fn metered(resource: Resource, program: Program) -> Cap {
+    metered_with(resource, program, &[])
+}
+
+/// As [`metered`], with more in its table.
+fn metered_with(resource: Resource, mut program: Program, entries: &[(u8, Cap)]) -> Cap {
     let (slot, kind) = match resource {
         Resource::Gas => (slots::GAS, NativeKind::Gas),
         Resource::Quota => (slots::QUOTA, NativeKind::Quota),
@@ -44,14 +49,12 @@ fn metered(resource: Resource, mut program: Program) -> Cap {
         Resource::Gas => program.image.gas_slots = list,
         Resource::Quota => program.image.quota_slots = list,
     }
-    instance(
-        &program,
-        &[
-            (slot, cap(kind, ROW)),
-            (slot + 50, cap(kind, BEHIND)),
-            (GAS_ROW_SLOT, cap(NativeKind::Gas, GAS_ROW)),
-        ],
-    )
+    let meters = [
+        (slot, cap(kind, ROW)),
+        (slot + 50, cap(kind, BEHIND)),
+        (GAS_ROW_SLOT, cap(NativeKind::Gas, GAS_ROW)),
+    ];
+    instance(&program, &[&meters, entries].concat())
 }
 
 fn set_row(asm: &mut Asm, resource: Resource, row: u64, value: u64) {
@@ -265,6 +268,86 @@ fn running_short_leaves_the_mapping_of_slot_0() {
             assert_eq!(callee_bytes(&node, 60).as_ref(), Some(&written), "{help:?}");
         }
     }
+}
+
+/// Touches pages of state and writes others, at starts of blocks and within, by loads, stores
+/// and operations.
+fn page_toucher() -> Program {
+    let page = |index: u32| PERSIST + index * 4096;
+    let in_memory = 1 << 63 | 10 << 32 | u64::from(page(5) + 4090);
+    let mut toucher = program(Role::Call, |asm| {
+        asm.call(Op::MintData, &[RAM.into(), 8, 0])
+            .set(0, 7)
+            .load(1, page(0))
+            .store(RAM, 1)
+            .if_eq(0, 1, |asm| {
+                asm.trap();
+            })
+            // At the start of a block, over the border of two pages.
+            .load(2, page(2) - 4)
+            .add(3, 2, 1)
+            .if_eq(0, 1, |asm| {
+                asm.trap();
+            })
+            .store(RAM + 2 * 4096 - 4, 3)
+            .call(Op::MintData, &[(page(3) + 5).into(), 100, 60])
+            .call(Op::Kind, &[in_memory])
+            .call(Op::ReadData, &[60, u64::from(RAM) + 4 * 4096 - 50, 100, 0])
+            .call(
+                Op::Hash,
+                &[0, page(4).into(), 10, u64::from(RAM) + 6 * 4096 - 9],
+            )
+            .load(4, RAM + 4 * 4096)
+            .store(RAM + 8 * 4096, 4)
+            .call(Op::MintData, &[u64::from(RAM), 9 * 4096, 61])
+            .halt_with(77);
+    });
+    toucher.persist(&[90], 0, 8);
+    toucher
+}
+
+/// What pages cost is taken once, whoever runs short of it and goes on. A suspended call that was
+/// written back touches its pages anew: it costs more, and does the same.
+#[test]
+fn pages_cost_the_same_however_often_their_payer_ran_short() {
+    let mut spent = None;
+    let mut held = None;
+    let params = Params::default();
+    // Two pages of state, first touched by one access.
+    let least = 2 * params.price_page_read;
+    let mut most_times = 0;
+    for step in [least + 20_000, least + 40_007, 3 * least, 40_000_000] {
+        for detaches in [false, true] {
+            let help = Help {
+                resource: Resource::Gas,
+                step,
+                times: 80,
+                detaches,
+            };
+            let state = [(90, data(&[5; 20_000]))];
+            let callee = metered_with(Resource::Gas, page_toucher(), &state);
+            let (node, outcome) = run_on_both(&helping(help), &[(CALLEE, callee)]);
+            let report = reports(&outcome).remove(0);
+            let [value, status, times, left, _] = report[..] else {
+                panic!("five numbers");
+            };
+            assert_eq!((value, status), (77, 0), "{help:?} {times}");
+            let cost = step * (times + 1) - left;
+            most_times = times.max(most_times);
+            match detaches && times > 0 {
+                false => assert_eq!(*spent.get_or_insert(cost), cost, "{help:?}"),
+                true => assert!(Some(cost) > spent, "{help:?}"),
+            }
+            let state = node.get(&[CALLEE]);
+            assert_eq!(*held.get_or_insert(state.clone()), state, "{help:?}");
+        }
+    }
+    assert!(most_times > 5, "{most_times}");
+    let pages = 7 * params.price_page_read + 9 * params.price_page_write;
+    assert!(
+        spent > Some(pages) && spent < Some(pages + 400_000),
+        "{spent:?}"
+    );
 }
 
 /// One callee; the rows it may spend from, and how its call must end.
