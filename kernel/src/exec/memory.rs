@@ -27,6 +27,8 @@ struct MappedSlot {
     before: Option<Data>,
     /// Whether an operation touched the slot since: then it wins over what was written.
     overridden: bool,
+    /// Pages written, when they were last counted.
+    written: u64,
 }
 
 /// What a frame knows of its machine's memory.
@@ -124,6 +126,7 @@ impl FrameMemory {
                     pages: page_count(mapping),
                     before: data.clone(),
                     overridden,
+                    written: 0,
                 });
             }
             let pinned = path.and_then(|path| loaded.sources.get(path.split_first().0));
@@ -181,11 +184,10 @@ impl FrameMemory {
         let count = u64::from(machine.written_count());
         if self.counted != count && !self.mapped.is_empty() {
             let written = machine.written_pages();
-            self.persistent = self
-                .mapped
-                .iter()
-                .map(|mapped| mapped.pages_of(&written).len() as u64)
-                .sum();
+            for mapped in &mut self.mapped {
+                mapped.written = mapped.pages_of(&written).len() as u64;
+            }
+            self.persistent = self.mapped.iter().map(|mapped| mapped.written).sum();
         }
         self.counted = count;
     }
@@ -307,17 +309,10 @@ impl FrameMemory {
     }
 
     /// Paths that a write-back will newly occupy: each costs quota.
-    pub fn newly_occupied<'m>(&'m self, machine: &dyn Machine) -> impl Iterator<Item = &'m Path> {
-        let written = match self.mapped.is_empty() {
-            true => Vec::new(),
-            false => machine.written_pages(),
-        };
-        self.mapped
-            .iter()
-            .filter(move |m| {
-                m.before.is_none() && !m.overridden && !m.pages_of(&written).is_empty()
-            })
-            .map(|m| &m.path)
+    pub fn newly_occupied(&mut self, machine: &dyn Machine) -> impl Iterator<Item = &Path> {
+        self.count(machine);
+        let is_new = |m: &&MappedSlot| m.before.is_none() && !m.overridden && m.written > 0;
+        self.mapped.iter().filter(is_new).map(|m| &m.path)
     }
 
     /// Writes persistent mappings back, as a halt does.

@@ -391,9 +391,12 @@ impl<'a, 't> Execution<'a, 't> {
     /// Ends the running frame by a halt.
     fn halt(&mut self, value: u64) -> Result<Option<Root>, Stop> {
         self.settle()?;
-        let frame = self.frame();
-        let occupied = frame.memory.newly_occupied(&*frame.machine);
-        let quota = occupied.map(|path| self.slot_quota(path)).sum();
+        let params = &self.env.params;
+        let Frame {
+            memory, machine, ..
+        } = self.top();
+        let occupied = memory.newly_occupied(&**machine);
+        let quota = occupied.map(|path| params.slot_quota(path)).sum();
         if quota > 0 {
             self.charge_quota(quota)?;
         }
