@@ -510,14 +510,11 @@ fn who_runs_short_has_paid_for_its_pages() {
     }
 }
 
-/// Whatever a row holds, and however its frame ends, the event pays what the row does.
-#[test]
-fn no_frame_writes_pages_that_its_row_cannot_pay() {
-    let params = Params::default();
-    let pages = u64::from(RAM_PAGES + 4) * params.price_page_write;
-    let written = u64::from(WRITTEN + 1) * params.price_page_write;
-    type End = (fn(&mut Asm), u64, u64);
-    let ends: [End; 3] = [
+/// How a call ends, its value and status.
+type End = (fn(&mut Asm), u64, u64);
+
+fn endings() -> [End; 3] {
+    [
         (
             |asm| {
                 asm.halt_with(8);
@@ -539,7 +536,15 @@ fn no_frame_writes_pages_that_its_row_cannot_pay() {
             Fault::OutOfGas as u64,
             1,
         ),
-    ];
+    ]
+}
+
+/// Whatever a row holds, and however its frame ends, the event pays what the row does.
+#[test]
+fn no_frame_writes_pages_that_its_row_cannot_pay() {
+    let params = Params::default();
+    let pages = u64::from(RAM_PAGES + 4) * params.price_page_write;
+    let written = u64::from(WRITTEN + 1) * params.price_page_write;
     let main = |row: u64| {
         let mut main = helping(Help {
             resource: Resource::Gas,
@@ -550,7 +555,7 @@ fn no_frame_writes_pages_that_its_row_cannot_pay() {
         main.image.catcher_slot = None;
         main
     };
-    for (end, value, status) in ends {
+    for (end, value, status) in endings() {
         let run = |row| {
             let entries = [(CALLEE, metered(Resource::Gas, page_writer(end)))];
             let (_, outcome) = run_on_both(&main(row), &entries);
@@ -596,7 +601,7 @@ fn no_frame_writes_pages_that_its_row_cannot_pay() {
     // Behind them a halt lacks what lasting pages cost: a fault, and not a yield.
     let mut main = main(written + 1000);
     main.image.catcher_slot = Some(Key::from(slots::CATCHER));
-    let writer = page_writer(ends[0].0);
+    let writer = page_writer(endings()[0].0);
     let (node, outcome) = run_on_both(&main, &[(CALLEE, metered(Resource::Gas, writer))]);
     let report = reports(&outcome).remove(0);
     assert_eq!(report[..2], [Fault::OutOfGas as u64, 1]);

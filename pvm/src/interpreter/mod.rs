@@ -145,7 +145,10 @@ impl InterpreterMachine {
     /// As [`Machine::run`], showing each instruction to `hook`. Results are the
     /// same, gas included.
     pub fn run_traced(&mut self, hook: &mut dyn Hook) -> Result<Exit, PageError> {
-        self.run_with(run::Tracing(hook))
+        self.run_with(run::Tracing {
+            hook,
+            is_told: false,
+        })
     }
 }
 

@@ -14,6 +14,8 @@ pub(super) trait Watch {
     const ACTIVE: bool;
     fn before(&mut self, step: &Traced<'_>);
     fn after(&mut self, step: &Traced<'_>);
+    /// The next operation was told of before.
+    fn try_again(&mut self);
 }
 
 pub(super) struct Plain;
@@ -22,19 +24,30 @@ impl Watch for Plain {
     const ACTIVE: bool = false;
     fn before(&mut self, _: &Traced<'_>) {}
     fn after(&mut self, _: &Traced<'_>) {}
+    fn try_again(&mut self) {}
 }
 
-pub(super) struct Tracing<'a>(pub &'a mut dyn Hook);
+pub(super) struct Tracing<'a> {
+    pub hook: &'a mut dyn Hook,
+    /// The hook was told of the next operation before.
+    pub is_told: bool,
+}
 
 impl Watch for Tracing<'_> {
     const ACTIVE: bool = true;
 
     fn before(&mut self, step: &Traced<'_>) {
-        self.0.before(step);
+        if !std::mem::take(&mut self.is_told) {
+            self.hook.before(step);
+        }
     }
 
     fn after(&mut self, step: &Traced<'_>) {
-        self.0.after(step);
+        self.hook.after(step);
+    }
+
+    fn try_again(&mut self) {
+        self.is_told = true;
     }
 }
 
@@ -68,15 +81,16 @@ impl InterpreterMachine {
         if !self.charged && !self.charge(index as u32) {
             return Ok(Exit::OutOfGas);
         }
-        let mut is_seen = false;
         loop {
-            match self.run_from(index, &mut watch, is_seen)? {
-                exit @ Exit::PagePrice(_) => match self.pay_pages()? {
-                    Some(stopped_at) => (index, is_seen) = (stopped_at as usize, true),
+            let exit = self.run_from(index, &mut watch)?;
+            index = match exit {
+                Exit::PagePrice(_) => match self.pay_pages()? {
+                    Some(stopped_at) => stopped_at as usize,
                     None => return Ok(exit),
                 },
-                exit => return Ok(exit),
-            }
+                _ => return Ok(exit),
+            };
+            watch.try_again();
         }
     }
 
@@ -125,14 +139,9 @@ impl InterpreterMachine {
         Exit::Panic
     }
 
-    /// Runs from operation `index`, whose block is paid; `is_seen`: the watch was told of it.
+    /// Runs from operation `index`, whose block is paid.
     #[inline(always)]
-    fn run_from<W: Watch>(
-        &mut self,
-        index: usize,
-        watch: &mut W,
-        mut is_seen: bool,
-    ) -> Result<Exit, PageError> {
+    fn run_from<W: Watch>(&mut self, index: usize, watch: &mut W) -> Result<Exit, PageError> {
         let code = &*self.code;
         let ops = code.ops.as_slice();
         let mut gas = self.gas;
@@ -192,7 +201,7 @@ impl InterpreterMachine {
                    $back:ident $do_third:ident $do_last:ident $close:ident;)+]
             ) => {{
                 let Some(op) = rest.next() else { no_end() };
-                if W::ACTIVE && !std::mem::take(&mut is_seen) {
+                if W::ACTIVE {
                     watch.before(&code.traced(taken!() - 1, &frame, gas));
                 }
                 match if W::ACTIVE { op.code.first() } else { op.code } {
