@@ -33,6 +33,9 @@ pub struct Loaded {
     pub(crate) writable_bytes: u64,
     /// Pages of its eager mappings.
     pub(crate) eager_pages: u64,
+    /// Keys looked up to enter it: those of its mappings' paths, one where there is none, and
+    /// its meters' slots.
+    pub(crate) entry_keys: u64,
     /// The layout of its memory, if that depends on no Instance's slots; from the first call on.
     pub(crate) fixed_memory: OnceLock<MemoryMap>,
 }
@@ -77,6 +80,7 @@ impl Loaded {
             pinned_short,
             writable_bytes: bytes_of(&|mapping| is_writable(mapping, &pinned)),
             eager_pages: bytes_of(&is_eager) / u64::from(PAGE_SIZE),
+            entry_keys: entry_keys(&image),
             fixed_memory: OnceLock::new(),
             code: engine.prepare(Arc::new(program), GasModel::Pipeline),
             handle: handle.clone(),
@@ -124,6 +128,13 @@ fn is_writable(mapping: &Mapping, pinned: &BTreeMap<Key, Cap>) -> bool {
         Source::Slot(path) => !pinned.contains_key(path.split_first().0),
         Source::Ephemeral { .. } => true,
     }
+}
+
+/// Keys looked up to enter an Image's programs.
+fn entry_keys(image: &Image) -> u64 {
+    let keys = |mapping: &Mapping| mapping.source.path().map_or(1, |path| path.keys().len());
+    let mapped: usize = image.memory.iter().map(keys).sum();
+    (mapped + image.gas_slots.len() + image.quota_slots.len()) as u64
 }
 
 fn pinned_pages(data: Data) -> Arc<dyn PageSource> {

@@ -4,8 +4,9 @@ mod common;
 
 use common::calls::*;
 use common::chain::{event, genesis_of};
-use common::{Asm, Node, PERSIST, RAM, genesis};
+use common::{Asm, Node, PERSIST, RAM, genesis, key};
 use jar_abi::{Fault, HostCall as Op};
+use jar_cap::Cap;
 use jar_cap::image::{Image, Role, Source};
 use jar_kernel::block::Ending;
 use parity_scale_codec::Encode;
@@ -109,6 +110,39 @@ fn a_slot_that_an_operation_fills_is_paid_once() {
         assert_eq!(ending(quota), Ending::Halted(0), "slot {slot}");
         let exhausted = Ending::Faulted(Fault::OutOfQuota as u64);
         assert_eq!(ending(quota - 1), exhausted, "slot {slot}");
+    }
+}
+
+/// A call pays for each key that is looked up to enter it: those of its mappings' paths, and its
+/// meters' slots.
+#[test]
+fn entering_costs_each_key_that_is_looked_up() {
+    let gas = |paths: &[&[u8]], meters: u8| {
+        let mut main = program(Role::Transact(0), |asm| {
+            asm.halt_with(0);
+        });
+        for (page, path) in (0..).zip(paths) {
+            main.persist(path, page, 1);
+        }
+        main.image.gas_slots = (60..60 + meters).map(key).collect();
+        main.image.quota_slots = (80..80 + meters).map(key).collect();
+        // A parent for each path.
+        let nest = |inner| Cap::CNode(table(&[(1, inner)]));
+        let entries = [(41, (0..7).fold(data(&[]), |inner, _| nest(inner)))];
+        let outcome = node_of(&genesis(&main), &entries).simulate(0, &event([]));
+        assert_eq!(outcome.ending, Ending::Halted(0));
+        outcome.gas_used
+    };
+    let price = jar_kernel::Params::default().price_path_key;
+    let none = gas(&[], 0);
+    for (paths, meters, keys) in [
+        (&[&[70][..]][..], 0, 1),
+        (&[&[41, 2]], 0, 2),
+        (&[&[41, 1, 1, 1, 1, 1, 1, 2]], 0, 8),
+        (&[&[70], &[41, 1, 2], &[71]], 0, 5),
+        (&[&[41, 2]], 3, 2 + 2 * 3),
+    ] {
+        assert_eq!(gas(paths, meters) - none, keys * price, "{paths:?}");
     }
 }
 

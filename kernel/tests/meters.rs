@@ -7,11 +7,10 @@ use common::program::RAM_PAGES;
 use common::{A0, A1, Asm, Node, PERSIST, Program, RAM, genesis};
 use jar_abi::{Fault, HostCall as Op, Status, slots};
 use jar_cap::image::{Role, Source};
-use jar_cap::{Cap, Instance, Key, NativeKind, Resource};
+use jar_cap::{Cap, Key, NativeKind, Resource};
 use jar_kernel::Params;
 use jar_kernel::block::{Ending, Outcome};
 use jar_pvm::isa::{Instruction, Opcode};
-use parity_scale_codec::Encode;
 
 /// The row that callees spend from, and one behind it.
 const ROW: u64 = 5;
@@ -21,17 +20,6 @@ const GAS_ROW: u64 = 9;
 const GAS_ROW_SLOT: u8 = 59;
 const GAS_ROW_HOLDS: u64 = 30_000_000;
 const CALLEE_SLOT: u64 = CALLEE as u64;
-
-fn cap(kind: NativeKind, row: u64) -> Cap {
-    Cap::Instance(Instance::native(kind, row.encode()))
-}
-
-fn setter(resource: Resource) -> u64 {
-    match resource {
-        Resource::Gas => slots::SET_GAS_METER.into(),
-        Resource::Quota => slots::SET_STORAGE_QUOTA.into(),
-    }
-}
 
 /// A callee that spends from [`ROW`].
 fn metered(resource: Resource, program: Program) -> Cap {
@@ -50,26 +38,11 @@ fn metered_with(resource: Resource, mut program: Program, entries: &[(u8, Cap)])
         Resource::Quota => program.image.quota_slots = list,
     }
     let meters = [
-        (slot, cap(kind, ROW)),
-        (slot + 50, cap(kind, BEHIND)),
-        (GAS_ROW_SLOT, cap(NativeKind::Gas, GAS_ROW)),
+        (slot, row_cap(kind, ROW)),
+        (slot + 50, row_cap(kind, BEHIND)),
+        (GAS_ROW_SLOT, row_cap(NativeKind::Gas, GAS_ROW)),
     ];
     instance(&program, &[&meters, entries].concat())
-}
-
-fn set_row(asm: &mut Asm, resource: Resource, row: u64, value: u64) {
-    asm.call(Op::Call, &[setter(resource), 0, row, value]);
-}
-
-/// Adds to a row what a register holds. Spoils φ4.
-fn add_to_row(asm: &mut Asm, resource: Resource, row: u64, register: u8) {
-    set_row(asm, resource, row, 0);
-    asm.add(4, A0, register)
-        .set(A0, setter(resource))
-        .set(A1, 0)
-        .set(9, row)
-        .mov(10, 4)
-        .host(Op::Call);
 }
 
 /// How a chain helps a callee on that runs short.
@@ -420,7 +393,7 @@ fn an_image_without_meters_spends_its_owners() {
     let mut callee = callee;
     callee.image.gas_slots = vec![Key::from(slots::GAS)];
     let table = [
-        (slots::GAS, cap(NativeKind::Gas, ROW)),
+        (slots::GAS, row_cap(NativeKind::Gas, ROW)),
         (CALLEE, instance(&inner, &[])),
     ];
     let (_, outcome) = run_on_both(&main, &[(CALLEE, instance(&callee, &table))]);
@@ -454,7 +427,7 @@ fn the_catcher_is_given_the_cap_that_ran_dry() {
         };
         assert_eq!(
             node.get(&[90]),
-            Some(cap(kind, ROW)),
+            Some(row_cap(kind, ROW)),
             "the first of its list"
         );
     }
@@ -697,8 +670,8 @@ fn what_is_kept_pays_for_it() {
         callee.image.gas_slots = vec![Key::from(slots::GAS)];
         callee.image.quota_slots = vec![Key::from(slots::QUOTA)];
         let table = [
-            (slots::GAS, cap(NativeKind::Gas, ROW)),
-            (slots::QUOTA, cap(NativeKind::Quota, ROW)),
+            (slots::GAS, row_cap(NativeKind::Gas, ROW)),
+            (slots::QUOTA, row_cap(NativeKind::Quota, ROW)),
             (61, marker.clone()),
         ];
         let entries = [(CALLEE, instance(&callee, &table)), (61, marker.clone())];
@@ -815,8 +788,8 @@ fn a_row_left_behind_is_not_gone_back_to() {
     });
     callee.image.gas_slots = vec![Key::from(slots::GAS), Key::from(slots::GAS + 50)];
     let table = [
-        (slots::GAS, cap(NativeKind::Gas, ROW)),
-        (slots::GAS + 50, cap(NativeKind::Gas, BEHIND)),
+        (slots::GAS, row_cap(NativeKind::Gas, ROW)),
+        (slots::GAS + 50, row_cap(NativeKind::Gas, BEHIND)),
         (slots::SET_GAS_METER, native(NativeKind::SetGasMeter)),
     ];
     let main = program(Role::Transact(0), |asm| {

@@ -17,24 +17,6 @@ const CATCHER: u8 = slots::CATCHER;
 const MARKER: u8 = 60;
 const CALLEE_SLOT: u64 = CALLEE as u64;
 
-fn marker(n: u8) -> Cap {
-    let image = program(Role::Call, |asm| {
-        asm.trap();
-    });
-    let image = ImageRef::new(image.build());
-    Cap::Instance(Instance::program([n; 32], image, CNode::empty()))
-}
-
-fn catcher(numbers: impl IntoIterator<Item = u8>) -> Cap {
-    let types: Vec<[u8; 32]> = numbers.into_iter().map(|n| [n; 32]).collect();
-    Cap::Instance(Instance::native(NativeKind::Catcher, types.encode()))
-}
-
-fn catching(mut program: Program) -> Program {
-    program.image.catcher_slot = Some(Key::from(CATCHER));
-    program
-}
-
 /// First pages of mappings, counted from [`PERSIST`]: eager zeros, bytes of a pinned slot, and
 /// both.
 const EAGER: u32 = 0x100;

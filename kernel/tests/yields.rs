@@ -8,7 +8,7 @@ use common::program::RAM_PAGES;
 use common::{A0, A1, Asm, Node, PERSIST, Program, RAM, genesis};
 use jar_abi::{Fault, HostCall as Op, Status, slots};
 use jar_cap::image::Role;
-use jar_cap::{CNode, Cap, Instance, Key, NativeKind};
+use jar_cap::{CNode, Cap, Key};
 use jar_kernel::block::{Ending, Outcome};
 
 /// Slot of a Catcher, of the marker that is yielded, and of another.
@@ -17,27 +17,6 @@ const MARKER: u8 = 60;
 const OTHER: u8 = 61;
 
 const CALLEE_SLOT: u64 = CALLEE as u64;
-
-/// An Instance that stands for a marker: only its type matters.
-fn marker(n: u8) -> Cap {
-    let image = program(Role::Call, |asm| {
-        asm.trap();
-    });
-    let image = jar_cap::ImageRef::new(image.build());
-    Cap::Instance(Instance::program([n; 32], image, CNode::empty()))
-}
-
-/// A Catcher of the markers with these numbers.
-fn catcher(numbers: &[u8]) -> Cap {
-    let types: Vec<[u8; 32]> = numbers.iter().map(|n| [*n; 32]).collect();
-    let state = parity_scale_codec::Encode::encode(&types);
-    Cap::Instance(Instance::native(NativeKind::Catcher, state))
-}
-
-fn catching(mut program: Program) -> Program {
-    program.image.catcher_slot = Some(Key::from(CATCHER));
-    program
-}
 
 fn called(body: impl FnOnce(&mut Asm)) -> Program {
     catching(program(Role::Call, body))
@@ -140,7 +119,7 @@ fn payloads_pass_both_ways() {
         asm.halt_with(0);
     });
     let entries = [
-        (CATCHER, catcher(&[1])),
+        (CATCHER, catcher([1])),
         (CALLEE, instance(&callee, &[(MARKER, marker(1))])),
     ];
     let (_, outcome) = run_one(&main, &entries);
@@ -175,13 +154,19 @@ fn nested(number: u8, mid_catches: &[u8], main_catches: &[u8]) -> Vec<Vec<u64>> 
     };
     let inner = instance(
         &inner,
-        &[(CATCHER, catcher(&[1, 2, 3])), (MARKER, marker(number))],
+        &[(CATCHER, catcher([1, 2, 3])), (MARKER, marker(number))],
     );
     let mid = instance(
         &called(|asm| react(asm, MID)),
-        &[(CATCHER, catcher(mid_catches)), (CALLEE, inner)],
+        &[
+            (CATCHER, catcher(mid_catches.iter().copied())),
+            (CALLEE, inner),
+        ],
     );
-    let entries = [(CATCHER, catcher(main_catches)), (CALLEE, mid)];
+    let entries = [
+        (CATCHER, catcher(main_catches.iter().copied())),
+        (CALLEE, mid),
+    ];
     let (_, outcome) = run_one(&root(|asm| react(asm, MAIN)), &entries);
     halted(&outcome)
 }
@@ -221,10 +206,10 @@ fn yields_never_go_sideways() {
         asm.halt_with(0);
     });
     let entries = [
-        (CATCHER, catcher(&[1])),
+        (CATCHER, catcher([1])),
         (
             CALLEE,
-            instance(&waiting, &[(CATCHER, catcher(&[2])), (MARKER, marker(1))]),
+            instance(&waiting, &[(CATCHER, catcher([2])), (MARKER, marker(1))]),
         ),
         (CALLEE + 1, instance(&yielder, &[(OTHER, marker(2))])),
     ];
@@ -283,7 +268,7 @@ fn aborted_and_halted_over_subtrees_leave_nothing() {
             asm.halt_with(0);
         });
         let entries = [
-            (CATCHER, catcher(&[1])),
+            (CATCHER, catcher([1])),
             (CALLEE, instance(&marking(), &[(MARKER, marker(1))])),
         ];
         let before = node(&main, &entries).get(&[CALLEE]);
@@ -317,11 +302,7 @@ fn yielding_over_another() -> Cap {
             .halt_with(0);
     });
     let inner = instance(&inner, &[(MARKER, marker(1))]);
-    let table = [
-        (CATCHER, catcher(&[1])),
-        (OTHER, marker(2)),
-        (CALLEE, inner),
-    ];
+    let table = [(CATCHER, catcher([1])), (OTHER, marker(2)), (CALLEE, inner)];
     instance(&mid, &table)
 }
 
@@ -375,7 +356,7 @@ fn what_waits_gives_back_its_part_of_limits() {
             end(asm);
             asm.halt_with(0);
         });
-        let table = [(CATCHER, catcher(&[2])), (CALLEE, yielding_over_another())];
+        let table = [(CATCHER, catcher([2])), (CALLEE, yielding_over_another())];
         let main = root(|asm| {
             asm.call(Op::Call, &[CALLEE_SLOT, 0]);
             emit(asm, 40_000);
@@ -417,7 +398,7 @@ fn a_resumed_fault_undoes_its_own_records_alone() {
         asm.halt_with(0);
     });
     let entries = [
-        (CATCHER, catcher(&[1])),
+        (CATCHER, catcher([1])),
         (CALLEE, instance(&callee, &[(MARKER, marker(1))])),
     ];
     let (_, outcome) = run_one(&main, &entries);
@@ -445,7 +426,7 @@ fn a_detached_call_goes_on_blocks_later() {
         .halt_with(1);
     };
     let entries = [
-        (CATCHER, catcher(&[1])),
+        (CATCHER, catcher([1])),
         (CALLEE, instance(&marking(), &[(MARKER, marker(1))])),
     ];
     let first = 0u64.to_le_bytes();

@@ -11,6 +11,7 @@ use jar_pvm::Machine;
 use crate::exec::effects::EffectLog;
 use crate::exec::memory::FrameMemory;
 use crate::exec::meters::Meters;
+use crate::exec::pause::PausedChain;
 use crate::exec::run::RESULT;
 use crate::exec::{Env, Stop, Table};
 use crate::programs::Loaded;
@@ -42,6 +43,8 @@ pub(crate) struct Frame {
     pub goes_on_at: Option<u32>,
     /// Why a yielder waits; `None` for a frame that runs or calls.
     pub waits_for: Option<WaitsFor>,
+    /// What a `resume` that ran short of gas has found and paid for.
+    pub found: PausedChain,
     /// Suspended subtrees by the slot they came from.
     pub waiting: BTreeMap<Path, Subtree>,
     /// The Image that `set_image` recorded: its program's from the halt on.
@@ -152,6 +155,7 @@ impl Frame {
             is_funded: false,
             goes_on_at: None,
             waits_for: None,
+            found: PausedChain::default(),
             waiting: BTreeMap::new(),
             next_image: None,
         }))
@@ -178,6 +182,7 @@ impl Frame {
             is_funded,
             goes_on_at,
             waits_for,
+            found,
             waiting,
             next_image,
         } = self;
@@ -187,6 +192,7 @@ impl Frame {
         (*is_view, *is_copy, *is_funded) = (false, false, false);
         (*gas, *quota) = (Meters::default(), Meters::default());
         (*goes_on_at, *waits_for, *next_image) = (None, None, None);
+        *found = PausedChain::default();
         // Clearing an empty one takes its time, too.
         if !waiting.is_empty() {
             waiting.clear();

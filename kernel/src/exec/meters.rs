@@ -296,6 +296,14 @@ impl Execution<'_, '_> {
         Ok(())
     }
 
+    /// As [`Self::charge`], for a part of the operation that is done at once and stays done: it is
+    /// not given back when the rest is retried.
+    pub fn charge_for_good(&mut self, price: u64) -> Result<(), Stop> {
+        self.charge(price)?;
+        self.charged -= price;
+        Ok(())
+    }
+
     /// Charges what the present row can't pay: from a further one of the list.
     #[cold]
     fn charge_elsewhere(&mut self, price: u64) -> Result<(), Stop> {

@@ -24,13 +24,30 @@ pub(super) struct PausePrice {
     pub has_copy: bool,
 }
 
-/// A suspended chain of calls found in slots, the first one first.
-pub(super) struct PausedChain(Vec<Link>);
+/// A suspended chain of calls found in slots, the first one first, or the beginning of one.
+#[derive(Default)]
+pub(crate) struct PausedChain(Vec<Link>);
 
 struct Link {
     instance: Instance,
     program: Program,
     origin: Path,
+}
+
+impl PausedChain {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Link {
+    /// The slot of the suspended Instance that it calls; `None` for the yielder.
+    fn callee(&self) -> Option<&Path> {
+        match &self.instance.suspended()?.waiting {
+            Waiting::Calling(slot) => Some(slot),
+            Waiting::Yielded(_) | Waiting::OutOf(..) => None,
+        }
+    }
 }
 
 impl Execution<'_, '_> {
@@ -133,19 +150,16 @@ impl Execution<'_, '_> {
         Ok(Instance::paused(frame.type_id, image, table, paused))
     }
 
-    /// The chain of suspended calls that begins at a path of the running frame; `None` where no
-    /// suspended Instance is.
-    pub(super) fn paused_chain(&mut self, path: &Path) -> Result<Option<PausedChain>, Stop> {
-        let store = self.store();
+    /// Finds the chain of suspended calls that begins at a path of the running frame, and charges
+    /// each link before it looks for the next one. The frame keeps what is found, which is paid
+    /// for good: a `resume` that ran short goes on from there when it is retried.
+    pub(super) fn find_chain(&mut self, path: &Path) -> Result<(), Stop> {
         let room = self.env.params.max_depth - self.frames.len() as u64;
-        let mut found = match self.top().get(store, path) {
-            Ok(found) => found,
-            Err(Stop::Status(_)) => None,
-            Err(stop) => return Err(stop),
-        };
-        let mut origin = path.clone();
-        let mut chain = Vec::new();
-        while let Some(Cap::Instance(instance)) = found.take() {
+        // One beyond the limit is enough to be refused.
+        while self.frame().found.0.len() as u64 <= room {
+            let Some((origin, Some(Cap::Instance(instance)))) = self.next_place(path)? else {
+                break;
+            };
             let (Some(paused), Some(program)) =
                 (instance.suspended(), self.load_program(&instance)?)
             else {
@@ -155,39 +169,46 @@ impl Execution<'_, '_> {
                 // What fills a slot looks at what it pins.
                 self.prepare(image)?;
             }
-            let next = match &paused.waiting {
-                // One beyond the limit is enough to be refused.
-                Waiting::Calling(slot) if chain.len() as u64 <= room => Some(slot.clone()),
-                _ => None,
-            };
-            if let Some(slot) = &next {
-                let table = instance.cnode();
-                found = match table.map(|table| table.get_path(store, slot.keys())) {
-                    Some(Ok(found)) => found,
-                    Some(Err(Error::Store(error))) => return Err(error.into()),
-                    Some(Err(_)) | None => None,
-                };
-            }
-            chain.push(Link {
-                origin,
-                program,
+            self.charge_for_good(self.link_price(&program, paused))?;
+            self.top().found.0.push(Link {
                 instance,
+                program,
+                origin,
             });
-            match next {
-                Some(slot) => origin = slot,
-                None => break,
-            }
         }
-        Ok((!chain.is_empty()).then_some(PausedChain(chain)))
+        Ok(())
     }
 
-    /// What making frames of a chain costs.
-    pub(super) fn chain_price(&self, chain: &PausedChain) -> u64 {
-        let params = &self.env.params;
-        let each = |link: &Link| {
-            self.entry_price(&link.program) + params.price_slot_write + 2 * params.price_path_key
+    /// The path at which the next link of the chain would be that the running frame has found,
+    /// and what is there; `None` behind the last link.
+    fn next_place(&mut self, first: &Path) -> Result<Option<(Path, Option<Cap>)>, Stop> {
+        let store = self.store();
+        let Some(link) = self.frame().found.0.last() else {
+            return match self.top().get(store, first) {
+                Ok(held) => Ok(Some((first.clone(), held))),
+                Err(Stop::Status(_)) => Ok(None),
+                Err(stop) => Err(stop),
+            };
         };
-        chain.0.iter().map(each).sum()
+        let Some((slot, table)) = link.callee().zip(link.instance.cnode()) else {
+            return Ok(None);
+        };
+        match table.get_path(store, slot.keys()) {
+            Ok(held) => Ok(Some((slot.clone(), held))),
+            Err(Error::Store(error)) => Err(error.into()),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// What a link of a chain costs: a frame to be entered, its slot to be set, its Catcher to be
+    /// asked, and what it waits for to be looked up.
+    fn link_price(&self, program: &Program, paused: &Paused) -> u64 {
+        let params = &self.env.params;
+        let keys = match &paused.waiting {
+            Waiting::Calling(slot) => slot.keys().len() as u64,
+            Waiting::Yielded(_) | Waiting::OutOf(..) => 1,
+        };
+        self.entry_price(program) + params.price_slot_write + (1 + keys) * params.price_path_key
     }
 
     /// Makes frames of a chain, which begins with the slot it came from reserved.

@@ -490,8 +490,7 @@ impl<'a, 't> Execution<'a, 't> {
         }
         if self.own_image != Some(id) && !self.entered.contains(&id) {
             let parts = u64::from(image.size()).div_ceil(64);
-            self.charge(parts.saturating_mul(self.env.params.price_enter_64))?;
-            self.charged = 0;
+            self.charge_for_good(parts.saturating_mul(self.env.params.price_enter_64))?;
             self.entered.insert(id);
         }
         let loaded = self.env.programs.load(self.store(), image)?;
@@ -514,12 +513,10 @@ impl<'a, 't> Execution<'a, 't> {
         }))
     }
 
-    /// What entering a prepared program costs: the call, its mappings and its meters.
+    /// What entering a prepared program costs: the call, the keys of its mappings and its meters.
     pub fn entry_price(&self, program: &Program) -> u64 {
         let params = &self.env.params;
-        let image = &program.loaded.image;
-        let slots = image.memory.len() + image.gas_slots.len() + image.quota_slots.len();
-        params.price_call + slots as u64 * params.price_path_key
+        params.price_call + program.loaded.entry_keys * params.price_path_key
     }
 
     /// A frame for a program, or the code by which CALL is refused.

@@ -1,10 +1,11 @@
 //! Callers, callees, and chains that run them.
 
-use jar_abi::{Fault, HostCall as Op, Status};
+use jar_abi::{Fault, HostCall as Op, Status, slots};
 use jar_cap::image::Role;
-use jar_cap::{CNode, Cap, Data, ImageRef, Instance, MemoryStore, NativeKind};
+use jar_cap::{CNode, Cap, Data, ImageRef, Instance, MemoryStore, NativeKind, Resource};
 use jar_kernel::Genesis;
 use jar_kernel::block::{Event, Outcome};
+use parity_scale_codec::Encode;
 
 use super::asm::{A0, A1, Asm};
 use super::chain::{Node, event, genesis};
@@ -44,6 +45,12 @@ pub fn code(status: Status) -> u64 {
 
 /// An Instance of a program with entries in its table.
 pub fn instance(program: &Program, entries: &[(u8, Cap)]) -> Cap {
+    let image = ImageRef::new(program.build());
+    Cap::Instance(Instance::program([1; 32], image, table(entries)))
+}
+
+/// A table with these entries.
+pub fn table(entries: &[(u8, Cap)]) -> CNode {
     let store = MemoryStore::new();
     let mut table = CNode::empty();
     for (slot, cap) in entries {
@@ -51,8 +58,7 @@ pub fn instance(program: &Program, entries: &[(u8, Cap)]) -> Cap {
             .set(&store, &key(*slot), Some(cap.clone()))
             .expect("in memory");
     }
-    let image = ImageRef::new(program.build());
-    Cap::Instance(Instance::program([1; 32], image, table))
+    table
 }
 
 pub fn native(kind: NativeKind) -> Cap {
@@ -61,6 +67,55 @@ pub fn native(kind: NativeKind) -> Cap {
 
 pub fn data(bytes: &[u8]) -> Cap {
     Cap::Data(Data::new(bytes))
+}
+
+/// An Instance that stands for a marker: only its type matters.
+pub fn marker(number: u8) -> Cap {
+    let image = program(Role::Call, |asm| {
+        asm.trap();
+    });
+    let image = ImageRef::new(image.build());
+    Cap::Instance(Instance::program([number; 32], image, CNode::empty()))
+}
+
+/// A Catcher of the markers with these numbers.
+pub fn catcher(numbers: impl IntoIterator<Item = u8>) -> Cap {
+    let types: Vec<[u8; 32]> = numbers.into_iter().map(|number| [number; 32]).collect();
+    Cap::Instance(Instance::native(NativeKind::Catcher, types.encode()))
+}
+
+/// A program that catches with the Catcher in its slot for one.
+pub fn catching(mut program: Program) -> Program {
+    program.image.catcher_slot = Some(key(slots::CATCHER));
+    program
+}
+
+/// A Gas or Quota cap of a row.
+pub fn row_cap(kind: NativeKind, row: u64) -> Cap {
+    Cap::Instance(Instance::native(kind, row.encode()))
+}
+
+/// Sets a row, as the chain can that holds the setters in their slots; φ7 is what it held.
+pub fn set_row(asm: &mut Asm, resource: Resource, row: u64, value: u64) {
+    asm.call(Op::Call, &[setter(resource), 0, row, value]);
+}
+
+/// Adds to a row what a register holds. Spoils φ4.
+pub fn add_to_row(asm: &mut Asm, resource: Resource, row: u64, register: u8) {
+    set_row(asm, resource, row, 0);
+    asm.add(4, A0, register)
+        .set(A0, setter(resource))
+        .set(A1, 0)
+        .set(9, row)
+        .mov(10, 4)
+        .host(Op::Call);
+}
+
+fn setter(resource: Resource) -> u64 {
+    match resource {
+        Resource::Gas => slots::SET_GAS_METER.into(),
+        Resource::Quota => slots::SET_STORAGE_QUOTA.into(),
+    }
 }
 
 /// A program of one endpoint.

@@ -32,20 +32,21 @@ impl Execution<'_, '_> {
 
     pub(super) fn resume(&mut self, args: [u64; 6]) -> Result<Flow, Stop> {
         let path = self.path(args[0]);
+        self.settle()?;
         let frames = self.waiting_at(&path, |subtree| subtree.len() as u64);
-        let chain = match &path {
-            Ok(path) if frames == 0 => self.paused_chain(path)?,
-            _ => None,
-        };
+        if let Ok(path) = &path
+            && frames == 0
+        {
+            self.find_chain(path)?;
+        }
         let params = &self.env.params;
         // As a call; and each frame looks its meters up, and may be asked for its Catcher.
-        let mut price = self.walk_price(&[&path])
+        let price = self.walk_price(&[&path])
             + params.price_slot_write
             + params.price_call
             + 2 * frames * params.price_path_key;
-        price += chain.as_ref().map_or(0, |chain| self.chain_price(chain));
-        self.settle()?;
         self.charge(price)?;
+        let chain = std::mem::take(&mut self.top().found);
         match self.start_resume(path, chain) {
             Err(Stop::Status(status)) => {
                 Ok(Flow::Pair(status as i64 as u64, CallStatus::Refused as u64))
@@ -54,18 +55,14 @@ impl Execution<'_, '_> {
         }
     }
 
-    fn start_resume(
-        &mut self,
-        path: Result<Path, Stop>,
-        chain: Option<PausedChain>,
-    ) -> Result<Flow, Stop> {
+    fn start_resume(&mut self, path: Result<Path, Stop>, chain: PausedChain) -> Result<Flow, Stop> {
         let path = path?;
         if let Some(subtree) = self.top().waiting.remove(&path) {
             return self.resume_waiting(subtree);
         }
-        let Some(chain) = chain else {
+        if chain.is_empty() {
             return Err(self.not_waiting(&path));
-        };
+        }
         if Self::is_in_scratchpad(&path) {
             // What the scratchpad holds is the yielder's answer.
             return Err(Status::Busy.into());

@@ -50,6 +50,8 @@ pub const PAUSED: u64 = 47;
 pub const BROKEN: u64 = 48;
 /// A suspended Instance that calls another suspended one.
 pub const CALLING: u64 = 49;
+/// The same, through two CNodes.
+pub const CALLING_FAR: u64 = 53;
 /// A Catcher of as many types as one holds.
 pub const FULL: u64 = 51;
 /// Below a CNode: an Image that pins [`FREE`], one that pins [`DATA`], the encoding of one, an
@@ -302,14 +304,23 @@ fn table(store: &MemoryChainStore) -> CNode {
     set(HOLDER, Cap::CNode(holder));
     let paused = |waiting, table| Cap::Instance(suspended(image.clone(), table, waiting));
     let yielded = paused(Waiting::Yielded([3; 32]), CNode::empty());
-    let calling = Waiting::Calling(Key::from(1).into());
-    let mut holds = CNode::empty();
-    holds
-        .set(store, &Key::from(1), Some(yielded.clone()))
-        .expect("in memory");
+    let calling = |path: &[u8]| {
+        let path = Path::new(keys(path)).expect("a few keys");
+        Waiting::Calling(path)
+    };
+    let holding = |cap: Cap| {
+        let mut holder = CNode::empty();
+        holder
+            .set(store, &Key::from(1), Some(cap))
+            .expect("in memory");
+        holder
+    };
+    let holds = holding(yielded.clone());
+    let holds_far = holding(Cap::CNode(holding(Cap::CNode(holds.clone()))));
     set(PAUSED, yielded);
-    set(BROKEN, paused(calling.clone(), CNode::empty()));
-    set(CALLING, paused(calling, holds));
+    set(BROKEN, paused(calling(&[1]), CNode::empty()));
+    set(CALLING, paused(calling(&[1]), holds));
+    set(CALLING_FAR, paused(calling(&[1, 1, 1]), holds_far));
     let mut full = Catcher::default();
     for n in 0..=255 {
         full.add([n; 32]).expect("room for 256");

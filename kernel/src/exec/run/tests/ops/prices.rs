@@ -14,6 +14,16 @@ fn quota(case: &Case) -> u64 {
     ran.before.quota - ran.after.quota
 }
 
+/// Entering the scene's Image, which has two mappings.
+fn entry(params: &Params) -> u64 {
+    params.price_call + 2 * params.price_path_key
+}
+
+/// A link of the scene's chains: its Catcher and what it waits for are looked up, by a key each.
+pub fn link(params: &Params) -> u64 {
+    entry(params) + params.price_slot_write + 2 * params.price_path_key
+}
+
 /// Prices grow with what is copied and hashed, and are never less for more.
 #[test]
 fn prices_follow_sizes() {
@@ -54,9 +64,7 @@ fn prices_count_what_is_looked_at() {
     let (key, slot) = (params.price_path_key, params.price_slot_write);
     // Every operation here walks to one slot.
     let walk = params.price_host_call + key;
-    // The Image of the scene has two mappings and two pins.
-    let entry = params.price_call + 2 * key;
-    let link = entry + slot + 2 * key;
+    let (entry, link) = (entry(&params), link(&params));
     let resume = walk + slot + params.price_call;
     let switched = |op, args: &[u64]| case(op, args, Answer::Switched);
     for depth in [1, 2, 5] {
@@ -69,12 +77,31 @@ fn prices_count_what_is_looked_at() {
         (switched(Op::Resume, &[WAITING]), resume + 2 * key),
         (switched(Op::Resume, &[PAUSED]), resume + link),
         (switched(Op::Resume, &[CALLING]), resume + 2 * link),
+        (
+            switched(Op::Resume, &[CALLING_FAR]),
+            resume + 2 * link + 2 * key,
+        ),
         (case(Op::Abort, &[WAITING], OK), walk + key),
         (case(Op::Detach, &[WAITING], OK), walk + key + slot),
+        // The Image has two pins.
         (case(Op::SetImage, &[IMAGE], OK), walk + slot + 2 * key),
     ];
     for (case, price) in expected {
         assert_eq!(gas(&case), price, "{}", case.name());
+    }
+    // One beyond the limit of depth is looked for, and no further one.
+    let too_deep = |links: u64| {
+        let mut case = case(Op::Resume, &[CALLING], refused(Status::Depth));
+        case.scene.depth = 3;
+        case.scene.params.max_depth = 3 + links;
+        case
+    };
+    for links in [1, 2] {
+        assert_eq!(
+            gas(&too_deep(links)),
+            resume + links * link,
+            "{links} links"
+        );
     }
     // Whoever pays for the keeping, and whether he can: the looking is paid.
     let keeping =

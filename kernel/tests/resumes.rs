@@ -1,0 +1,208 @@
+//! What it costs to resume a suspended value, and what becomes of it where gas runs short.
+
+mod common;
+
+use common::calls::*;
+use common::chain::event;
+use common::program::RAM_PAGES;
+use common::{A0, A1, Asm, Node, Program, RAM, genesis, path};
+use jar_abi::{HostCall as Op, slots};
+use jar_cap::image::Role;
+use jar_cap::{Cap, Key, NativeKind, Resource};
+use jar_kernel::Params;
+use jar_kernel::block::{Ending, Outcome};
+
+const CATCHER: u8 = slots::CATCHER;
+const MARKER: u8 = 60;
+const CALLEE_SLOT: u64 = CALLEE as u64;
+/// Where the outermost one of the chain keeps what it calls.
+const NESTED: [u8; 4] = [41, 1, 1, 1];
+/// The row that pays for the chain's resumption, and what it holds where it never runs short.
+const ROW: u64 = 5;
+const PLENTY: u64 = 10_000_000;
+/// What the yielder halts with.
+const DONE: u64 = 9;
+
+/// A suspended chain's Instances, the outermost first, with the price of each link.
+struct Links {
+    outermost: Cap,
+    /// Encoded bytes of the Image, and keys of the path to the next link or 1.
+    links: [(u64, u64); 3],
+}
+
+/// The first one calls through maps, the second from its table, the third yields.
+fn links() -> Links {
+    let calls = |callee: u64| {
+        program(Role::Call, |asm| {
+            asm.call(Op::Call, &[callee, 0]).halt();
+        })
+    };
+    let yielder = program(Role::Call, |asm| {
+        asm.call(Op::Yield, &[MARKER.into()]).halt_with(DONE);
+    });
+    let (first, second) = (calls(path(&NESTED)), calls(CALLEE_SLOT));
+    let size =
+        |program: &Program| parity_scale_codec::Encode::encoded_size(&program.build()) as u64;
+    let links = [
+        (size(&first), NESTED.len() as u64),
+        (size(&second), 1),
+        (size(&yielder), 1),
+    ];
+    let last = instance(&yielder, &[(MARKER, marker(1))]);
+    let nested = (1..NESTED.len()).fold(instance(&second, &[(CALLEE, last)]), |inner, _| {
+        Cap::CNode(table(&[(1, inner)]))
+    });
+    Links {
+        outermost: instance(&first, &[(NESTED[0], nested)]),
+        links,
+    }
+}
+
+/// What is charged one after the other, in the block after the one in which the chain was
+/// suspended: for each link its Image and the link itself, and for the operation.
+fn prices(links: &[(u64, u64)]) -> Vec<u64> {
+    let params = Params::default();
+    let (key, slot) = (params.price_path_key, params.price_slot_write);
+    let of_link = |(size, keys): &(u64, u64)| {
+        let image = size.div_ceil(64) * params.price_enter_64;
+        // Each Image has one mapping.
+        [image, params.price_call + key + slot + (1 + keys) * key]
+    };
+    let operation = params.price_host_call + key + slot + params.price_call;
+    let prices = links.iter().flat_map(of_link);
+    prices.chain([operation]).collect()
+}
+
+/// Who detaches the chain, endpoint 0, and resumes it, endpoint 1; spends from [`ROW`].
+fn resumer(outermost: Cap) -> Cap {
+    let mut resumer = Program::new();
+    resumer.endpoint(0, "suspend", Role::Call, |asm| {
+        asm.call(Op::Call, &[CALLEE_SLOT, 0])
+            .call(Op::Detach, &[CALLEE_SLOT])
+            .halt();
+    });
+    resumer.endpoint(1, "resume", Role::Call, |asm| {
+        asm.call(Op::Resume, &[CALLEE_SLOT]).halt();
+    });
+    let mut resumer = catching(resumer);
+    resumer.image.gas_slots = vec![Key::from(slots::GAS)];
+    let entries = [
+        (CATCHER, catcher([1])),
+        (slots::GAS, row_cap(NativeKind::Gas, ROW)),
+        (CALLEE, outermost),
+    ];
+    instance(&resumer, &entries)
+}
+
+/// The chain: suspends on an empty payload; on another it resumes with `first` in the row, tops
+/// up by each of `steps` while the row runs short, and reports what the row holds each time.
+/// Before it goes on with who ran short it may detach him.
+fn topping_up(first: u64, steps: &[u64], detaches: bool) -> Program {
+    let report_row = |asm: &mut Asm| {
+        set_row(asm, Resource::Gas, ROW, 0);
+        asm.mov(1, A0);
+        report(asm, &[1, 2, 3]);
+    };
+    catching(program(Role::Transact(0), |asm| {
+        asm.call(Op::ReadData, &[0, RAM.into(), 8, 0])
+            .mov(4, A0)
+            .call(Op::Drop, &[0]);
+        asm.if_eq(4, 0, |asm| {
+            set_row(asm, Resource::Gas, ROW, PLENTY);
+            asm.call(Op::Call, &[CALLEE_SLOT, 0]).halt();
+        });
+        set_row(asm, Resource::Gas, ROW, first);
+        asm.call(Op::Call, &[CALLEE_SLOT, 1]).mov(2, A1).mov(3, A0);
+        for step in steps {
+            asm.if_eq(2, 2, |asm| {
+                report_row(asm);
+                asm.set(5, *step).add(1, 1, 5);
+                add_to_row(asm, Resource::Gas, ROW, 1);
+                if detaches {
+                    asm.call(Op::Detach, &[CALLEE_SLOT]);
+                }
+                asm.call(Op::Drop, &[0])
+                    .call(Op::Resume, &[CALLEE_SLOT])
+                    .mov(2, A1)
+                    .mov(3, A0);
+            });
+        }
+        report_row(asm);
+        asm.halt_with(0);
+    }))
+}
+
+/// What the row holds whenever it runs short, and at the end; built on one engine and imported
+/// on the other.
+fn resumed(main: &Program, outermost: &Cap) -> Vec<u64> {
+    let genesis = genesis(&passing(main));
+    let entries = [(CALLEE, resumer(outermost.clone()))];
+    let mut node = node_of(&genesis, &entries);
+    let mut other = Node::on_other_engine(&genesis, &entries);
+    let mut outcomes: Vec<Outcome> = Vec::new();
+    for payload in [&[][..], &[1]] {
+        node.dispatch(9, event(payload)).expect("accepted");
+        let built = node.build().expect("built");
+        assert_eq!(other.import(&built.block).expect("valid").hash, built.hash);
+        outcomes.extend(built.outcomes);
+    }
+    assert_eq!(outcomes[0].ending, Ending::Halted(0), "detached");
+    assert_eq!(outcomes[1].ending, Ending::Halted(0));
+    let told = reports(&outcomes[1]);
+    let (last, short) = told.split_last().expect("a report");
+    assert_eq!(last[1..], [0, DONE], "{told:?}");
+    assert!(short.iter().all(|report| report[1] == 2), "{told:?}");
+    told.iter().map(|report| report[0]).collect()
+}
+
+/// Who resumes a chain pays for each link as it is found. Short of the next one, he has paid for
+/// those before and nothing else; with just enough he goes on from there, and pays in the end
+/// what he had paid at once.
+#[test]
+fn a_chain_is_paid_for_link_by_link() {
+    let Links { outermost, links } = links();
+    let prices = prices(&links);
+    // What a row holds for the pages that may be written.
+    let pages = u64::from(RAM_PAGES) * Params::default().price_page_write;
+    let start = pages + 1_000;
+    let at_first = resumed(&topping_up(start, &[PLENTY], false), &outermost)[0];
+    let mut free = at_first - pages;
+    assert!(free < 1_000, "the block before is paid");
+    let (mut steps, mut expected) = (Vec::new(), vec![at_first]);
+    for price in &prices {
+        let short = price - free - 1;
+        steps.extend([short, 1]);
+        // One unit short nothing is charged; then all of it.
+        expected.extend([pages + price - 1, pages]);
+        free = 0;
+    }
+    // What is resumed is in the middle of blocks that are paid.
+    assert_eq!(
+        resumed(&topping_up(start, &steps, false), &outermost),
+        expected
+    );
+    let spent = start + steps.iter().sum::<u64>() - pages;
+    let at_once = resumed(&topping_up(PLENTY, &[], false), &outermost);
+    assert_eq!(at_once, [PLENTY - spent]);
+}
+
+/// What is written back while it looks for a chain looks for it anew, and pays for the links again.
+#[test]
+fn who_is_detached_in_between_starts_over() {
+    let Links { outermost, links } = links();
+    let prices = prices(&links);
+    let params = Params::default();
+    let pages = u64::from(RAM_PAGES) * params.price_page_write;
+    // Enough for two links and their Images.
+    let start = pages + 1_000 + prices[..4].iter().sum::<u64>();
+    let resumed = |main| resumed(&main, &outermost);
+    let spent = PLENTY - resumed(topping_up(PLENTY, &[], false))[0];
+    let given = start + PLENTY;
+    let goes_on = resumed(topping_up(start, &[PLENTY], false));
+    assert_eq!(goes_on[1], given - spent);
+    let starts_over = resumed(topping_up(start, &[PLENTY], true));
+    assert_eq!(starts_over[0], goes_on[0]);
+    // An Image is paid for once an event; to be kept costs a slot.
+    let again = prices[1] + prices[3] + params.price_slot_write;
+    assert_eq!(starts_over[1], given - spent - again);
+}
