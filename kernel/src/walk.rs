@@ -6,7 +6,7 @@ use jar_cap::image::{Image, Role};
 use jar_cap::{Cap, Data, Hash, ImageRef, Instance};
 use parity_scale_codec::Encode;
 
-use crate::block::{Body, Ending, Event, Outcome, Scope, Signature};
+use crate::block::{Attestation, Body, Ending, Event, Outcome, Scope, Signature};
 use crate::chain::{Chain, State};
 use crate::dispatch::{Drained, Item, Pipeline};
 use crate::error::KernelError;
@@ -598,6 +598,7 @@ pub(crate) fn rejudge(
     events: Vec<(u8, Event)>,
 ) -> Result<Vec<(u8, Event)>, KernelError> {
     let image = chain.image(parent)?;
+    let genesis = chain.genesis_hash();
     let mut walk = Walk::new(
         chain,
         hardware,
@@ -618,18 +619,12 @@ pub(crate) fn rejudge(
         let finished = walk.call(endpoint, instance, call)?;
         let ends_well =
             finished.ending == Ending::Halted(0) && walk.objection(&event, &finished)?.is_none();
-        if !ends_well {
-            walk.gas_left -= finished.gas_used;
-            continue;
-        }
-        let consumed = event.attestations.iter();
-        let genesis = chain.genesis_hash();
-        if consumed
-            .clone()
-            .all(|a| SignatureCheck::of(&genesis, a).verify())
-        {
+        let is_signed = |a: &Attestation| SignatureCheck::of(&genesis, a).verify();
+        if ends_well && event.attestations.iter().all(is_signed) {
             walk.record(finished, Some((event.id(endpoint), &event)));
             kept.push((endpoint, event));
+        } else {
+            walk.gas_left -= finished.gas_used;
         }
     }
     Ok(kept)

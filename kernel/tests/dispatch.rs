@@ -502,6 +502,63 @@ fn imported_blocks_take_their_events_off_the_pipeline_when_they_become_the_head(
     assert_eq!(node.kernel.pending_count(), 3);
 }
 
+/// What a branch that lost carried is judged again within one block's gas, whatever fails of it.
+#[test]
+fn what_fails_again_counts_against_the_gas_of_what_returns() {
+    let mut genesis = open();
+    genesis.params.event_gas = 1_000_000;
+    genesis.params.block_gas = 3 * genesis.params.event_gas;
+    for (failing, returning) in [(2, 1), (3, 0)] {
+        let mut node = Node::new(&genesis, &[]);
+        for i in 0..failing {
+            node.dispatch(SUBMIT, request(SPIN, &[i]))
+                .expect("accepted");
+        }
+        node.build().expect("built");
+        node.dispatch(SUBMIT, add(1)).expect("accepted");
+        node.build().expect("built");
+        assert_eq!(node.kernel.pending_count(), 0);
+        let mut rival = Node::new(&genesis, &[]);
+        for _ in 0..3 {
+            let block = rival.build().expect("built").block;
+            node.import(&block).expect("valid");
+        }
+        assert_eq!(node.head().hash, rival.head().hash);
+        assert_eq!(node.kernel.pending_count(), returning, "{failing} fail");
+    }
+}
+
+/// A slot's events go to the network in parts of a MiB.
+#[test]
+fn aggregates_are_cut_by_bytes() {
+    /// Bytes of an event without attestations and results besides its payload.
+    const AROUND: usize = 4 + 1 + 1;
+    let half = (1 << 19) - AROUND;
+    for (len, expected) in [(half, vec![2, 2, 1]), (half + 1, vec![1; 5])] {
+        let mut node = merging(|program| {
+            let none = program.data(&[0]);
+            Box::new(move |asm| {
+                asm.call(Op::SlotEmit, &[1, 0, 0, none, 1]).halt();
+            })
+        });
+        for byte in 0..5 {
+            let event = event(vec![byte; len]);
+            assert_eq!(event.encoded_size(), len + AROUND);
+            node.kernel.receive(0, &event).expect("accepted");
+        }
+        node.kernel.announce();
+        let aggregates = node.emitted().into_iter().map(|emission| match emission {
+            Emission::Aggregate { events, .. } => events,
+            other => panic!("{other:?}"),
+        });
+        let aggregates: Vec<Vec<Event>> = aggregates.collect();
+        let lengths: Vec<usize> = aggregates.iter().map(Vec::len).collect();
+        assert_eq!(lengths, expected);
+        let first_bytes = aggregates.iter().flatten().map(|event| event.payload[0]);
+        assert!(first_bytes.eq(0..5), "in order");
+    }
+}
+
 /// A program that appends pays the same whatever waits already.
 #[test]
 fn appending_costs_the_same_whatever_waits() {

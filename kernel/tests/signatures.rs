@@ -6,11 +6,12 @@ use std::path::PathBuf;
 
 use common::calls::{code, passing};
 use common::chain::event;
+use common::program::RAM_PAGES;
 use common::{A0, Node, Program, RAM, Rng, genesis, seed_key, sign};
 use jar_abi::{Fault, HostCall as Op, Status, slots};
 use jar_cap::image::Role;
-use jar_kernel::block::{Attestation, Ending, Scope};
-use jar_kernel::{Advanced, SignatureCheck, verify_batch};
+use jar_kernel::block::{Attestation, Ending, Event, Scope};
+use jar_kernel::{Advanced, Genesis, SignatureCheck, verify_batch};
 use parity_scale_codec::Encode;
 
 /// The folder of public vectors, if it is there.
@@ -126,11 +127,12 @@ fn nothing_but_the_signed_bytes_is_signed() {
     assert!(!SignatureCheck::of(&genesis, &bad).verify(), "key");
 }
 
-/// An event that faulted before it attested leaves signatures that nobody has checked. When its
-/// block is left behind and it would halt now, they are.
-#[test]
-fn what_returns_from_a_block_left_behind_has_its_signatures_checked() {
-    const KEY: [u8; 32] = [5; 32];
+/// Who signs the events of [`gated`].
+const KEY: [u8; 32] = [5; 32];
+
+/// A chain whose events fault until one with payload 1 has opened the gate; from then on they ask
+/// for an attestation by [`KEY`].
+fn gated() -> Program {
     const GATE: u64 = 50;
     let mut main = Program::new();
     let key = main.data(&seed_key(KEY));
@@ -152,30 +154,75 @@ fn what_returns_from_a_block_left_behind_has_its_signatures_checked() {
             })
             .halt_with(0);
     });
-    let genesis = genesis(&passing(&main));
-    let build = |node: &mut Node, payload: u8| -> Advanced {
-        node.dispatch(9, event([payload])).expect("accepted");
-        node.build().expect("built")
-    };
-    for (signer, returns) in [(KEY, 1), ([6; 32], 0)] {
-        let mut author = Node::new(&genesis, &[]);
-        let built = build(&mut author, 0);
-        let faulted = Ending::Faulted(Fault::Panic as u64);
-        assert_eq!(built.outcomes[0].ending, faulted);
-        // The author puts a signature to it, which nothing in the block looks at.
-        let mut left = (*built.block).clone();
-        let mut attestation = sign(signer, &author.genesis_hash(), Scope::Direct, b"");
-        attestation.key = seed_key(KEY);
-        left.body.groups[0].1[0].attestations.push(attestation);
-        left.header.body_root = left.body.root();
-        let mut node = Node::new(&genesis, &[]);
-        node.import(&left).expect("valid");
-        let mut rival = Node::new(&genesis, &[]);
-        for payload in [1, 2] {
-            let built = build(&mut rival, payload);
-            node.import(&built.block).expect("valid");
-        }
-        assert_eq!(node.head().hash, rival.head().hash);
-        assert_eq!(node.kernel.pending_count(), returns);
+    passing(&main)
+}
+
+fn attested(node: &Node, signer: [u8; 32], payload: u8) -> Event {
+    let mut attestation = sign(signer, &node.genesis_hash(), Scope::Direct, b"");
+    attestation.key = seed_key(KEY);
+    Event {
+        attestations: vec![attestation],
+        ..event([payload])
+    }
+}
+
+fn build(node: &mut Node, payloads: &[u8]) -> Advanced {
+    for payload in payloads {
+        node.dispatch(9, event([*payload])).expect("accepted");
+    }
+    node.build().expect("built")
+}
+
+/// Events that return to the pipeline of a [`gated`] chain from a block with events by these
+/// signers that is left behind.
+fn returning(genesis: &Genesis, signers: &[[u8; 32]]) -> usize {
+    let payloads: Vec<u8> = (10..).take(signers.len()).collect();
+    let mut author = Node::new(genesis, &[]);
+    let built = build(&mut author, &payloads);
+    let faulted = Ending::Faulted(Fault::Panic as u64);
+    assert!(built.outcomes.iter().all(|o| o.ending == faulted));
+    // The author puts signatures to them, which nothing in the block looks at.
+    let mut left = (*built.block).clone();
+    let events = &mut left.body.groups[0].1;
+    for (event, (signer, payload)) in events.iter_mut().zip(signers.iter().zip(payloads)) {
+        *event = attested(&author, *signer, payload);
+    }
+    left.header.body_root = left.body.root();
+    let mut node = Node::new(genesis, &[]);
+    node.import(&left).expect("valid");
+    let mut rival = Node::new(genesis, &[]);
+    for payload in [1, 2] {
+        let built = build(&mut rival, &[payload]);
+        node.import(&built.block).expect("valid");
+    }
+    assert_eq!(node.head().hash, rival.head().hash);
+    node.kernel.pending_count()
+}
+
+/// An event that faulted before it attested leaves signatures that nobody has checked. When its
+/// block is left behind and it would halt now, they are.
+#[test]
+fn what_returns_from_a_block_left_behind_has_its_signatures_checked() {
+    let genesis = genesis(&gated());
+    assert_eq!(returning(&genesis, &[KEY]), 1);
+    assert_eq!(returning(&genesis, &[[6; 32]]), 0);
+}
+
+/// Whether its signatures are good or not, an event of a block left behind costs the gas of those
+/// that are judged after it.
+#[test]
+fn what_does_not_return_costs_gas_too() {
+    let mut genesis = genesis(&gated());
+    let mut node = Node::new(&genesis, &[]);
+    build(&mut node, &[1]);
+    let outcome = node.simulate(0, &attested(&node, KEY, 10));
+    assert_eq!(outcome.ending, Ending::Halted(0));
+    let gas = outcome.gas_used;
+    // Who begins has to hold what the pages cost that may be written.
+    let pages = u64::from(RAM_PAGES) * genesis.params.price_page_write;
+    genesis.params.event_gas = gas + pages;
+    for (block_gas, returns) in [(2 * gas + pages, 1), (2 * gas - 1, 0)] {
+        genesis.params.block_gas = block_gas;
+        assert_eq!(returning(&genesis, &[[6; 32], KEY]), returns);
     }
 }
