@@ -451,6 +451,54 @@ fn keeping_eager_pages_is_paid_for() {
     }
 }
 
+/// Eager pages count as written anew in each frame made of a suspended value: who keeps one that
+/// has not run since pays for writing them, too.
+#[test]
+fn eager_pages_of_a_frame_made_anew_are_paid_again() {
+    let second_detach = |pages: u32| {
+        let yielder = program(Role::Call, |asm| {
+            asm.call(Op::Yield, &[MARKER.into()])
+                .call(Op::Yield, &[MARKER.into()])
+                .halt_with(0);
+        });
+        let mut outer = program(Role::Call, |asm| {
+            asm.call(Op::Call, &[CALLEE_SLOT, 0]).halt();
+        });
+        let eager = Source::Ephemeral {
+            init: None,
+            eager: true,
+        };
+        outer.map(EAGER, pages, eager);
+        let inner = instance(&yielder, &[(MARKER, marker(1))]);
+        let entries = [
+            (CATCHER, catcher([1])),
+            (CALLEE, instance(&outer, &[(CALLEE, inner)])),
+        ];
+        let told = answers(
+            |asm| {
+                asm.call(Op::Call, &[CALLEE_SLOT, 0])
+                    .call(Op::Detach, &[CALLEE_SLOT])
+                    .call(Op::Resume, &[CALLEE_SLOT])
+                    .call(Op::GasLeft, &[])
+                    .mov(0, A0)
+                    .call(Op::Detach, &[CALLEE_SLOT])
+                    .mov(1, A0)
+                    .call(Op::GasLeft, &[])
+                    .mov(2, A0);
+                report(asm, &[0, 1, 2]);
+            },
+            &entries,
+        );
+        let [before, 0, after] = told[0][..] else {
+            panic!("detached: {told:?}");
+        };
+        before - after
+    };
+    let params = Params::default();
+    let page = params.price_page_write + params.price_page_persist;
+    assert_eq!(second_detach(5), second_detach(1) + 4 * page);
+}
+
 /// A slot stays reserved through CNodes, whichever prefix of its path an operation names, and
 /// is free again when the call has ended.
 #[test]
