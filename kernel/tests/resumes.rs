@@ -4,7 +4,6 @@ mod common;
 
 use common::calls::*;
 use common::chain::event;
-use common::program::RAM_PAGES;
 use common::{A0, A1, Asm, Node, Program, RAM, genesis, path};
 use jar_abi::{HostCall as Op, slots};
 use jar_cap::image::Role;
@@ -162,26 +161,23 @@ fn resumed(main: &Program, outermost: &Cap) -> Vec<u64> {
 fn a_chain_is_paid_for_link_by_link() {
     let Links { outermost, links } = links();
     let prices = prices(&links);
-    // What a row holds for the pages that may be written.
-    let pages = u64::from(RAM_PAGES) * Params::default().price_page_write;
-    let start = pages + 1_000;
+    let start = 1_000;
     let at_first = resumed(&topping_up(start, &[PLENTY], false), &outermost)[0];
-    let mut free = at_first - pages;
-    assert!(free < 1_000, "the block before is paid");
+    assert!(at_first < start, "the block before is paid");
     let (mut steps, mut expected) = (Vec::new(), vec![at_first]);
+    let mut left = at_first;
     for price in &prices {
-        let short = price - free - 1;
-        steps.extend([short, 1]);
+        steps.extend([price - left - 1, 1]);
         // One unit short nothing is charged; then all of it.
-        expected.extend([pages + price - 1, pages]);
-        free = 0;
+        expected.extend([price - 1, 0]);
+        left = 0;
     }
     // What is resumed is in the middle of blocks that are paid.
     assert_eq!(
         resumed(&topping_up(start, &steps, false), &outermost),
         expected
     );
-    let spent = start + steps.iter().sum::<u64>() - pages;
+    let spent = start + steps.iter().sum::<u64>();
     let at_once = resumed(&topping_up(PLENTY, &[], false), &outermost);
     assert_eq!(at_once, [PLENTY - spent]);
 }
@@ -192,9 +188,8 @@ fn who_is_detached_in_between_starts_over() {
     let Links { outermost, links } = links();
     let prices = prices(&links);
     let params = Params::default();
-    let pages = u64::from(RAM_PAGES) * params.price_page_write;
     // Enough for two links and their Images.
-    let start = pages + 1_000 + prices[..4].iter().sum::<u64>();
+    let start = 1_000 + prices[..4].iter().sum::<u64>();
     let resumed = |main| resumed(&main, &outermost);
     let spent = PLENTY - resumed(topping_up(PLENTY, &[], false))[0];
     let given = start + PLENTY;

@@ -6,7 +6,6 @@ use std::path::PathBuf;
 
 use common::calls::{code, passing};
 use common::chain::event;
-use common::program::RAM_PAGES;
 use common::{A0, Node, Program, RAM, Rng, genesis, seed_key, sign};
 use jar_abi::{Fault, HostCall as Op, Status, slots};
 use jar_cap::image::Role;
@@ -218,10 +217,8 @@ fn what_does_not_return_costs_gas_too() {
     let outcome = node.simulate(0, &attested(&node, KEY, 10));
     assert_eq!(outcome.ending, Ending::Halted(0));
     let gas = outcome.gas_used;
-    // Who begins has to hold what the pages cost that may be written.
-    let pages = u64::from(RAM_PAGES) * genesis.params.price_page_write;
-    genesis.params.event_gas = gas + pages;
-    for (block_gas, returns) in [(2 * gas + pages, 1), (2 * gas - 1, 0)] {
+    genesis.params.event_gas = gas;
+    for (block_gas, returns) in [(2 * gas, 1), (2 * gas - 1, 0)] {
         genesis.params.block_gas = block_gas;
         assert_eq!(returning(&genesis, &[[6; 32], KEY]), returns);
     }

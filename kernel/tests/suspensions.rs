@@ -556,26 +556,30 @@ fn a_reserved_slot_is_busy_by_every_path() {
     assert_eq!(last, &[0, 0, 0]);
 }
 
+/// A View leaves nothing behind, nor can what called it and waits with it be written back.
 #[test]
 fn a_view_is_not_written_back() {
     let mut viewed = Program::new();
     viewed.endpoint(0, "view", Role::View, |asm| {
         asm.call(Op::Yield, &[MARKER.into()]).halt_with(4);
     });
-    let entries = [
-        (CATCHER, catcher([1])),
-        (CALLEE, instance(&viewed, &[(MARKER, marker(1))])),
-    ];
-    let told = answers(
-        |asm| {
-            asm.call(Op::Call, &[CALLEE_SLOT, 0]).mov(0, A1);
-            asm.call(Op::Detach, &[CALLEE_SLOT]).mov(1, A0);
-            asm.call(Op::Resume, &[CALLEE_SLOT]).mov(2, A0).mov(3, A1);
-            report(asm, &[0, 1, 2, 3]);
-        },
-        &entries,
-    );
-    assert_eq!(told, [[2, code(Status::Denied), 4, 0]]);
+    let view = instance(&viewed, &[(MARKER, marker(1))]);
+    let caller = program(Role::Call, |asm| {
+        asm.call(Op::Call, &[CALLEE_SLOT, 0]).halt();
+    });
+    for callee in [view.clone(), instance(&caller, &[(CALLEE, view)])] {
+        let entries = [(CATCHER, catcher([1])), (CALLEE, callee)];
+        let told = answers(
+            |asm| {
+                asm.call(Op::Call, &[CALLEE_SLOT, 0]).mov(0, A1);
+                asm.call(Op::Detach, &[CALLEE_SLOT]).mov(1, A0);
+                asm.call(Op::Resume, &[CALLEE_SLOT]).mov(2, A0).mov(3, A1);
+                report(asm, &[0, 1, 2, 3]);
+            },
+            &entries,
+        );
+        assert_eq!(told, [[2, code(Status::Denied), 4, 0]]);
+    }
 }
 
 /// A suspended call that a View resumes may do no more than the View itself.

@@ -23,7 +23,7 @@ impl Execution<'_, '_> {
         self.check_range(address, len, access)?;
         let price = self.machine().page_price(address, len, Access::Read);
         if price > 0 {
-            self.pay_for_good(price)?;
+            self.charge_for_good(price)?;
             self.machine().touch(address, len).map_err(memory_stop)?;
         }
         Ok(())
@@ -38,13 +38,6 @@ impl Execution<'_, '_> {
     ) -> Result<(), Stop> {
         let checked = self.machine().check(address, len, access);
         checked.map_err(|_| Stop::Fault(Fault::BadRange))
-    }
-
-    /// Pays for what is done at once: a retry finds it done.
-    fn pay_for_good(&mut self, price: u64) -> Result<(), Stop> {
-        self.charge(price)?;
-        self.charged -= price;
-        Ok(())
     }
 
     /// Reads guest memory; a bad range is the guest's fault, a broken store the node's.
@@ -65,7 +58,7 @@ impl Execution<'_, '_> {
         self.check_range(address, len, Access::ReadWrite)?;
         match self.machine().page_price(address, len, Access::ReadWrite) {
             0 => Ok(()),
-            price => self.pay_for_good(price),
+            price => self.charge_for_good(price),
         }
     }
 

@@ -296,8 +296,7 @@ impl Execution<'_, '_> {
         Ok(())
     }
 
-    /// As [`Self::charge`], for a part of the operation that is done at once and stays done: it is
-    /// not given back when the rest is retried.
+    /// As [`Self::charge`], for a part of the operation that is done at once: a retry finds it done.
     pub fn charge_for_good(&mut self, price: u64) -> Result<(), Stop> {
         self.charge(price)?;
         self.charged -= price;

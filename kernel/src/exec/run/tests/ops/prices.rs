@@ -110,23 +110,6 @@ fn prices_count_what_is_looked_at() {
     assert_eq!(gas(&refused), walk + key);
 }
 
-/// What others pay for keeping leaves in the budget what the running frame's pages cost.
-#[test]
-fn who_keeps_can_still_pay_for_its_pages() {
-    let params = Params::default();
-    let looked = params.price_host_call + 2 * params.price_path_key;
-    let kept = params.price_slot_write;
-    let exhausted = Answer::Exhausted(Fault::OutOfGas);
-    for (left, expect) in [(kept, OK), (kept - 1, exhausted)] {
-        let case = case(Op::Detach, &[WAITING], expect.clone()).scene(|s| {
-            // Besides what the pages cost.
-            s.gas = looked + left;
-            s.waits_with_row = Some((kept, 512));
-        });
-        assert_eq!(case.run().answer, expect);
-    }
-}
-
 /// What kernel-issued Instances make is state, too.
 #[test]
 fn natives_cost_quota_for_what_they_make() {
