@@ -201,3 +201,48 @@ fn who_is_detached_in_between_starts_over() {
     let again = prices[1] + prices[3] + params.price_slot_write;
     assert_eq!(starts_over[1], given - spent - again);
 }
+
+/// What waits within a subtree is written back with it, and pays for its slot.
+#[test]
+fn what_waits_within_costs_its_slot_to_be_kept() {
+    const OTHER: u8 = MARKER + 1;
+    let detach = |inner_yields: bool| {
+        let inner = program(Role::Call, |asm| {
+            if inner_yields {
+                asm.call(Op::Yield, &[MARKER.into()]);
+            }
+            asm.halt_with(0);
+        });
+        let middle = catching(program(Role::Call, |asm| {
+            asm.call(Op::Call, &[CALLEE_SLOT, 0])
+                .call(Op::Yield, &[OTHER.into()])
+                .halt_with(0);
+        }));
+        let table = [
+            (CATCHER, catcher([1])),
+            (OTHER, marker(2)),
+            (CALLEE, instance(&inner, &[(MARKER, marker(1))])),
+        ];
+        let main = catching(program(Role::Transact(0), |asm| {
+            asm.call(Op::Call, &[CALLEE_SLOT, 0])
+                .call(Op::GasLeft, &[])
+                .mov(0, A0)
+                .call(Op::Detach, &[CALLEE_SLOT])
+                .mov(1, A0)
+                .call(Op::GasLeft, &[])
+                .mov(2, A0);
+            report(asm, &[0, 1, 2]);
+            asm.halt_with(0);
+        }));
+        let entries = [(CATCHER, catcher([2])), (CALLEE, instance(&middle, &table))];
+        let outcome = node_of(&genesis(&main), &entries).simulate(0, &event([]));
+        let told = reports(&outcome);
+        let [before, 0, after] = told[0][..] else {
+            panic!("detached: {told:?}");
+        };
+        before - after
+    };
+    let params = Params::default();
+    let more = params.price_slot_write + params.price_path_key;
+    assert_eq!(detach(true), detach(false) + more);
+}
