@@ -3,14 +3,13 @@
 mod common;
 
 use common::calls::*;
-use common::chain::event;
 use common::program::RAM_PAGES;
 use common::{A0, A1, Asm, Node, PERSIST, Program, RAM, genesis};
 use jar_abi::{Fault, HostCall as Op, Status, slots};
 use jar_cap::image::{Role, Source};
 use jar_cap::{Cap, Key, NativeKind, Resource};
 use jar_kernel::Params;
-use jar_kernel::block::{Ending, Outcome};
+use jar_kernel::block::Ending;
 use jar_pvm::isa::{Instruction, Opcode};
 
 /// The row that callees spend from, and one behind it.
@@ -99,20 +98,6 @@ fn helping(help: Help) -> Program {
     });
     main.image.catcher_slot = Some(Key::from(slots::CATCHER));
     main
-}
-
-/// The outcome of an event, and the state after it, the same on both engines.
-fn run_on_both(main: &Program, entries: &[(u8, Cap)]) -> (Node, Outcome) {
-    let genesis = genesis(&passing(main));
-    let mut node = node_of(&genesis, entries);
-    let outcome = run(&mut node);
-    let mut other = Node::on_other_engine(&genesis, entries);
-    assert_eq!(outcome, run(&mut other), "engines agree");
-    assert_eq!(
-        node.head().header.state_root,
-        other.head().header.state_root
-    );
-    (node, outcome)
 }
 
 /// Work of all sorts whose gas does not depend on what is left: blocks, operations at the
@@ -690,83 +675,6 @@ fn what_is_kept_pays_for_it() {
         assert_eq!(report, [2, code(Status::Quota), gas]);
         assert_eq!(paid - unpaid, price);
     }
-}
-
-/// Who ran short has not paid for the lasting of its pages, nor their quota and that of the slot
-/// that they fill: keeping it does.
-#[test]
-fn what_is_kept_of_who_ran_short_is_paid_for() {
-    const PAGES: u64 = 3;
-    let mut callee = program(Role::Call, |asm| {
-        for page in 0..PAGES as u32 {
-            asm.store(PERSIST + page * 4096, 0);
-        }
-        asm.spin();
-    });
-    callee.persist(&[90], 0, 4);
-    callee.image.gas_slots = vec![Key::from(slots::GAS)];
-    callee.image.quota_slots = vec![Key::from(slots::QUOTA)];
-    let table = [
-        (slots::GAS, row_cap(NativeKind::Gas, ROW)),
-        (slots::QUOTA, row_cap(NativeKind::Quota, ROW)),
-    ];
-    let params = Params::default();
-    let gas = params.price_slot_write + PAGES * params.price_page_persist;
-    let quota = 512 + PAGES * 4096 + params.quota_slot + 1;
-    for (gas, quota, status) in [
-        (gas, quota, 0),
-        (gas - 1, quota, code(Status::Quota)),
-        (gas, quota - 1, code(Status::Quota)),
-    ] {
-        let main = catching(program(Role::Transact(0), |asm| {
-            set_row(asm, Resource::Gas, ROW, 100_000);
-            asm.call(Op::Call, &[CALLEE_SLOT, 0]).mov(2, A1);
-            set_row(asm, Resource::Gas, ROW, gas);
-            set_row(asm, Resource::Quota, ROW, quota);
-            asm.call(Op::Detach, &[CALLEE_SLOT]).mov(3, A0);
-            report(asm, &[2, 3]);
-            asm.halt_with(0);
-        }));
-        let (node, outcome) = run_on_both(&main, &[(CALLEE, instance(&callee, &table))]);
-        assert_eq!(reports(&outcome), [[2, status]]);
-        let written = callee_bytes(&node, 90).map(|bytes| bytes.len() as u64);
-        assert_eq!(written, (status == 0).then_some(PAGES * 4096));
-    }
-}
-
-/// What others pay for keeping leaves in the budget what the pages cost that the running frame has
-/// written.
-#[test]
-fn who_keeps_has_paid_for_its_own_pages() {
-    let mut callee = program(Role::Call, |asm| {
-        asm.call(Op::Yield, &[61]).halt();
-    });
-    callee.image.gas_slots = vec![Key::from(slots::GAS)];
-    let table = [(slots::GAS, row_cap(NativeKind::Gas, ROW)), (61, marker(1))];
-    let entries = [
-        (CALLEE, instance(&callee, &table)),
-        (slots::CATCHER, catcher([1])),
-    ];
-    let mut genesis = genesis(&catching(program(Role::Transact(0), |asm| {
-        set_row(asm, Resource::Gas, ROW, 1_000_000);
-        asm.call(Op::Call, &[CALLEE_SLOT, 0]);
-        for page in 0..RAM_PAGES {
-            asm.store(RAM + page * 4096, 0);
-        }
-        asm.call(Op::Detach, &[CALLEE_SLOT]).halt();
-    })));
-    let mut run = |gas| {
-        genesis.params.event_gas = gas;
-        let outcome = node_of(&genesis, &entries).simulate(0, &event([]));
-        let other = Node::on_other_engine(&genesis, &entries);
-        assert_eq!(other.simulate(0, &event([])), outcome);
-        outcome
-    };
-    let gas = run(Params::default().event_gas).gas_used;
-    assert_eq!(run(gas).ending, Ending::Halted(0));
-    // The whole block of code is paid when it begins: nothing is charged behind the detach.
-    let short = run(gas - 1);
-    assert_eq!(short.ending, Ending::Faulted(Fault::OutOfGas as u64));
 }
 
 #[test]

@@ -168,6 +168,20 @@ pub fn run(node: &mut Node) -> Outcome {
     transact(node, event([]))
 }
 
+/// The outcome of an event, and the state after it, the same on both engines.
+pub fn run_on_both(main: &Program, entries: &[(u8, Cap)]) -> (Node, Outcome) {
+    let genesis = genesis(&passing(main));
+    let mut node = node_of(&genesis, entries);
+    let outcome = run(&mut node);
+    let mut other = Node::on_other_engine(&genesis, entries);
+    assert_eq!(outcome, run(&mut other), "engines agree");
+    assert_eq!(
+        node.head().header.state_root,
+        other.head().header.state_root
+    );
+    (node, outcome)
+}
+
 pub fn callee_table(node: &Node) -> CNode {
     match node.get(&[CALLEE]) {
         Some(Cap::Instance(instance)) => instance.cnode().expect("a program").clone(),
