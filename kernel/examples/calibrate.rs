@@ -339,15 +339,12 @@ fn bytes(bench: &Bench) {
     });
 }
 
-/// Memory of which an event can't pay for all pages: each is paid when it is written.
-const UNPAYABLE_PAGES: u32 = 60_000;
-
 fn pages(engine: &str, open: Open, entries: &[(u8, Cap)]) {
     let zeros = || Source::Ephemeral {
         init: None,
         eager: false,
     };
-    let measure = |what: &str, slot: Option<u8>, commits: bool, reads: bool, at_once: bool| {
+    let measure = |what: &str, slot: Option<u8>, commits: bool, reads: bool, mapped: u32| {
         let program = |pages: u32| {
             let mut program = Program::new();
             let source = match slot {
@@ -356,16 +353,9 @@ fn pages(engine: &str, open: Open, entries: &[(u8, Cap)]) {
             };
             program.image.memory.push(Mapping {
                 start: PERSIST,
-                size: 4096 * 4096,
+                size: mapped * 4096,
                 source,
             });
-            if at_once {
-                program.image.memory.push(Mapping {
-                    start: PERSIST + 4096 * 4096,
-                    size: UNPAYABLE_PAGES * 4096,
-                    source: zeros(),
-                });
-            }
             program.endpoint(0, "main", Role::Transact(0), |asm| {
                 asm.set(0, 77);
                 for page in 0..pages {
@@ -377,42 +367,48 @@ fn pages(engine: &str, open: Open, entries: &[(u8, Cap)]) {
                 }
                 asm.halt_with(0);
             });
-            let mut genesis = chain(&program);
-            if at_once {
-                let params = &mut genesis.params;
-                params.event_gas = u64::from(UNPAYABLE_PAGES) * params.price_page_write;
-            }
-            genesis
+            chain(&program)
         };
         let run = |pages| match commits {
             true => build(open, &program(pages), entries),
             false => simulate(open, &program(pages), entries),
         };
-        let (few, many) = (run(400), run(4000));
+        let (few, many) = (run(mapped / 10), run(mapped));
+        let pages = f64::from(mapped - mapped / 10);
         let cost = Cost {
-            ns: (many.ns - few.ns) / 3600.0,
-            gas: (many.gas - few.gas) / 3600.0,
+            ns: (many.ns - few.ns) / pages,
+            gas: (many.gas - few.gas) / pages,
         };
         row(&format!("{what}, {engine}"), &cost);
     };
-    measure("page written", None, false, false, false);
-    measure("page written, paid at once", None, false, false, true);
+    measure("page written", None, false, false, 240);
+    measure("page written, paid at once", None, false, false, 4000);
     let (empty, long) = (Some(45), Some(44));
-    measure("new page of a slot, committed", empty, true, false, false);
-    measure(
-        "page of a long Data written, committed",
-        long,
-        true,
-        false,
-        false,
-    );
-    measure(
-        "page of a long Data read from the store",
-        long,
-        true,
-        true,
-        false,
-    );
+    measure("new page of a slot, committed", empty, true, false, 240);
+    let written = "page of a long Data written, committed";
+    measure(written, long, true, false, 4096);
+    let read = "page of a long Data read from the store";
+    measure(read, long, true, true, 4096);
+    let looks = |count: u32| {
+        let mut program = Program::new();
+        program.map(0, 500, zeros());
+        program.endpoint(0, "main", Role::Transact(0), |asm| {
+            for page in 0..5 {
+                asm.store(PERSIST + page * 100 * 4096, 0);
+            }
+            for _ in 0..count {
+                asm.call(Op::GasLeft, &[]);
+            }
+            asm.halt_with(0);
+        });
+        simulate(open, &chain(&program), entries)
+    };
+    let (few, many) = (looks(500), looks(5000));
+    let cost = Cost {
+        ns: (many.ns - few.ns) / 4500.0,
+        gas: (many.gas - few.gas) / 4500.0,
+    };
+    row(&format!("gas_left behind written pages, {engine}"), &cost);
 }
 
 fn calls(bench: &Bench) {

@@ -122,6 +122,10 @@ pub trait Machine: Send {
     /// [`Machine::write`], sorted; those of eager regions left out.
     fn written_pages(&self) -> Vec<u32>;
 
+    /// Pages that were written since there were `count` of them, behind [`Machine::price_writes`];
+    /// in no order.
+    fn written_since(&self, count: u32) -> Vec<u32>;
+
     /// The content of a page that has been touched. A page that still is as it was
     /// at first may count as untouched.
     fn page_bytes(&self, page: u32) -> Option<&[u8; PAGE_SIZE as usize]>;

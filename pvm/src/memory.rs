@@ -474,6 +474,13 @@ impl PagedMemory {
         pages
     }
 
+    pub(crate) fn written_since(&self, count: u32) -> Vec<u32> {
+        self.written
+            .get(count as usize..)
+            .unwrap_or_default()
+            .to_vec()
+    }
+
     pub(crate) fn page_bytes(&self, page: u32) -> Option<&Page> {
         match self.page_ref(page) {
             PageRef::UNTOUCHED => None,

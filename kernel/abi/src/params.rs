@@ -33,7 +33,7 @@ macro_rules! for_each_param {
             "Price of each key of a path." price_path_key = 4_000;
             "Price of changing a slot, hashing at commit included." price_slot_write = 25_000;
             "Price of the first touch of each page of a mapping that shows state." price_page_read = 40_000;
-            "Price of each page written." price_page_write = 10_000;
+            "Price of each page written." price_page_write = 15_000;
             "Price of each persistent page written besides, hashing at commit included." price_page_persist = 25_000;
             "Price of each started 64 bytes copied between guest and kernel." price_copy_64 = 20;
             "Price of each started 64 bytes hashed, stored in a new Data, or of the pages that a Data is read from." price_hash_64 = 300;

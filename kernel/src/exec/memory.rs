@@ -31,6 +31,12 @@ struct MappedSlot {
     written: u64,
 }
 
+/// Pages that a frame may write and settle later at the most: an engine may have to look at each
+/// in every count.
+const LATER_PAGES_MAX: u64 = 512;
+/// Counts of a frame's pages that are settled later at the most.
+const LATER_COUNTS_MAX: u32 = 16;
+
 /// What a frame knows of its machine's memory.
 #[derive(Debug, Default)]
 pub(crate) struct FrameMemory {
@@ -50,6 +56,8 @@ pub(crate) struct FrameMemory {
     quota_pages: u64,
     /// Whether the machine takes the price of a page when it is written.
     pays_at_once: bool,
+    /// How often the pages were counted.
+    counts: u32,
 }
 
 /// Pages of a Data, read when first touched.
@@ -167,10 +175,11 @@ impl FrameMemory {
             settled_persistent,
             quota_pages,
             pays_at_once,
+            counts,
         } = self;
         (*counted, *persistent, *settled_pages) = (0, 0, 0);
         (*settled_persistent, *quota_pages) = (0, 0);
-        *pays_at_once = false;
+        (*pays_at_once, *counts) = (false, 0);
         loaded.fixed_memory.get().is_some() && mapped.is_empty() && kept.is_empty()
     }
 
@@ -181,15 +190,34 @@ impl FrameMemory {
 
     /// Counts the pages written up to now.
     fn count(&mut self, machine: &dyn Machine) {
+        self.counts += 1;
         let count = u64::from(machine.written_count());
         if self.counted != count && !self.mapped.is_empty() {
-            let written = machine.written_pages();
-            for mapped in &mut self.mapped {
-                mapped.written = mapped.pages_of(&written).len() as u64;
+            if self.pays_at_once {
+                self.count_new(&machine.written_since(self.counted as u32));
+            } else {
+                let written = machine.written_pages();
+                for mapped in &mut self.mapped {
+                    mapped.written = mapped.pages_of(&written).len() as u64;
+                }
+                self.persistent = self.mapped.iter().map(|mapped| mapped.written).sum();
             }
-            self.persistent = self.mapped.iter().map(|mapped| mapped.written).sum();
         }
         self.counted = count;
+    }
+
+    /// Counts the persistent ones of pages that were not written before.
+    fn count_new(&mut self, pages: &[u32]) {
+        for page in pages {
+            let after = self.mapped.partition_point(|mapped| mapped.start <= *page);
+            let Some(mapped) = self.mapped[..after].last_mut() else {
+                continue;
+            };
+            if page - mapped.start < mapped.pages {
+                mapped.written += 1;
+                self.persistent += 1;
+            }
+        }
     }
 
     /// Pages written since the last settlement of gas: all of them, and the persistent ones.
@@ -224,6 +252,12 @@ impl FrameMemory {
             true => 0,
             false => self.writable_pages - self.settled_pages,
         }
+    }
+
+    /// Whether counting later is no longer worth what it may cost the engine each time.
+    pub fn should_pay_at_once(&self) -> bool {
+        let watched = self.writable_pages - self.eager_pages;
+        !self.pays_at_once && (watched > LATER_PAGES_MAX || self.counts >= LATER_COUNTS_MAX)
     }
 
     /// From now on, behind a settlement, the machine takes the price of each page when it is

@@ -231,9 +231,9 @@ impl Execution<'_, '_> {
     /// As [`Self::load_gas`], at least `amount` of it if there is as much.
     ///
     /// A machine that could pay for all pages that it can write gets the rest, and settles those
-    /// it has written later: engines need not look at each first write then. Any other takes
-    /// the price when a page is written. So no frame ever owes more than its row holds, and
-    /// what it has to spend is the same in both ways.
+    /// it has written later, if they are few: engines need not look at each first write then. Any
+    /// other takes the price when a page is written. So no frame ever owes more than its row holds,
+    /// and what it has to spend is the same in both ways.
     fn load_gas_for(&mut self, amount: u64) {
         let spendable = self.gas.spendable(self.frame().gas.row());
         let gas = match spendable.checked_sub(self.entry_owed()) {
@@ -241,7 +241,8 @@ impl Execution<'_, '_> {
                 self.top().is_funded = true;
                 let reserve = self.page_price(self.frame().memory.unsettled_max());
                 let free = spendable.checked_sub(reserve);
-                match free.filter(|free| *free >= amount) {
+                let is_later = !self.frame().memory.should_pay_at_once();
+                match free.filter(|free| *free >= amount && is_later) {
                     Some(free) => free,
                     None => self.pay_at_once(spendable),
                 }
@@ -373,7 +374,7 @@ impl Execution<'_, '_> {
     pub fn settle_written(&mut self) {
         let pages = self.top().settle_written();
         let owed = self.page_price(pages);
-        if owed > 0 {
+        if owed > 0 || self.frame().memory.should_pay_at_once() {
             self.sync_gas();
             let row = self.frame().gas.row();
             self.gas.spend(row, owed);

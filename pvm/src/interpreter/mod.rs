@@ -231,6 +231,10 @@ impl Machine for InterpreterMachine {
         self.core.memory.written_pages()
     }
 
+    fn written_since(&self, count: u32) -> Vec<u32> {
+        self.core.memory.written_since(count)
+    }
+
     fn page_bytes(&self, page: u32) -> Option<&[u8; PAGE_SIZE as usize]> {
         self.core.memory.page_bytes(page)
     }

@@ -457,6 +457,13 @@ impl Machine for RecompiledMachine {
         }
     }
 
+    fn written_since(&self, count: u32) -> Vec<u32> {
+        match &self.core {
+            Core::Native(native) => native.memory.written_since(count),
+            Core::Interpreted(machine) => machine.written_since(count),
+        }
+    }
+
     fn page_bytes(&self, page: u32) -> Option<&[u8; PAGE_SIZE as usize]> {
         match &self.core {
             Core::Native(native) => native.memory.page_bytes(page),

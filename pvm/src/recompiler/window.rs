@@ -441,6 +441,14 @@ impl WindowMemory {
         pages
     }
 
+    /// As [`crate::Machine::written_since`].
+    pub fn written_since(&self, count: u32) -> Vec<u32> {
+        self.written
+            .get(count as usize..)
+            .unwrap_or_default()
+            .to_vec()
+    }
+
     /// A page's content, unless it is as it was at first: untouched, or zeros in a
     /// region of zeros.
     pub fn page_bytes(&self, page: u32) -> Option<&[u8; PAGE_LEN]> {
