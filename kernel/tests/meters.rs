@@ -359,6 +359,38 @@ fn a_frame_falls_back_to_a_row_with_enough_and_not_back() {
     assert!(row > 19_000 && behind > 19_000, "{report:?}");
 }
 
+/// What was written before a frame moves on to another row is paid from the one before, however
+/// much that holds for pages to come.
+#[test]
+fn a_row_that_is_left_has_paid_for_the_pages_written_on_it() {
+    let params = Params::default();
+    let bytes = 4096 * u64::from(RAM_PAGES);
+    let copied = bytes / 64 * (params.price_copy_64 + params.price_hash_64);
+    let pages = 3 * params.price_page_write;
+    let all = u64::from(RAM_PAGES) * params.price_page_write;
+    let writes = || {
+        program(Role::Call, |asm| {
+            for page in 0..3 {
+                asm.store(RAM + page * 4096, 0);
+            }
+            asm.call(Op::MintData, &[RAM.into(), bytes, 70])
+                .halt_with(1);
+        })
+    };
+    // Too little for the operation; enough for all pages that could be written, or not.
+    for row in [pages + 10_000, all - 10_000, all + 10_000] {
+        assert!(row < copied);
+        let report = ending_with_rows(&[(ROW, row), (BEHIND, 2 * copied)], writes());
+        assert_eq!(report[..2], [1, 0]);
+        let [paid, behind] = [row - report[2], 2 * copied - report[3]];
+        assert!((pages..pages + 200).contains(&paid), "{row}: {paid}");
+        assert!(
+            (copied..copied + 60_000).contains(&behind),
+            "{row}: {behind}"
+        );
+    }
+}
+
 #[test]
 fn an_image_without_meters_spends_its_owners() {
     let inner = program(Role::Call, |asm| {
