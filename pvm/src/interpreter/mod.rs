@@ -145,10 +145,14 @@ impl InterpreterMachine {
     /// As [`Machine::run`], showing each instruction to `hook`. Results are the
     /// same, gas included.
     pub fn run_traced(&mut self, hook: &mut dyn Hook) -> Result<Exit, PageError> {
-        self.run_with(run::Tracing {
+        let mut watch = run::Tracing {
             hook,
             is_told: false,
-        })
+        };
+        match self.run_with(&mut watch)? {
+            Exit::PagePrice(_) => self.run_on(&mut watch),
+            exit => Ok(exit),
+        }
     }
 }
 
@@ -196,7 +200,10 @@ impl Machine for InterpreterMachine {
     }
 
     fn run(&mut self) -> Result<Exit, PageError> {
-        self.run_with(run::Plain)
+        match self.run_with(&mut run::Plain) {
+            Ok(Exit::PagePrice(_)) => self.run_on(&mut run::Plain),
+            other => other,
+        }
     }
 
     fn check(&self, addr: u32, len: u32, access: Access) -> Result<(), AccessError> {

@@ -72,42 +72,45 @@ impl InterpreterCode {
 
 impl InterpreterMachine {
     #[inline(always)]
-    pub(super) fn run_with(&mut self, mut watch: impl Watch) -> Result<Exit, PageError> {
+    pub(super) fn run_with(&mut self, watch: &mut impl Watch) -> Result<Exit, PageError> {
         let Some(index) = self.index else {
             return Ok(self.run_stray());
         };
         // A host call ends no block, so the operation behind it is paid.
-        let mut index = index as usize + usize::from(self.called);
+        let index = index as usize + usize::from(self.called);
         if !self.charged && !self.charge(index as u32) {
             return Ok(Exit::OutOfGas);
         }
+        self.run_from(index, watch)
+    }
+
+    /// Goes on where a run stopped at pages to be paid, as often as there is enough for them.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn run_on(&mut self, watch: &mut impl Watch) -> Result<Exit, PageError> {
         loop {
-            let exit = self.run_from(index, &mut watch)?;
-            index = match exit {
-                Exit::PagePrice(_) => match self.pay_pages()? {
-                    Some(stopped_at) => stopped_at as usize,
-                    None => return Ok(exit),
-                },
-                _ => return Ok(exit),
-            };
+            if let Some(price) = self.pay_pages()? {
+                return Ok(Exit::PagePrice(price));
+            }
             watch.try_again();
+            match self.run_with(watch)? {
+                Exit::PagePrice(_) => {}
+                exit => return Ok(exit),
+            }
         }
     }
 
-    /// Pays for the pages that the run stopped at, if there is enough: the operation to go on
-    /// with.
-    #[cold]
-    #[inline(never)]
-    fn pay_pages(&mut self) -> Result<Option<u32>, PageError> {
-        let Some(unpaid) = self.core.unpaid else {
+    /// Pays for the pages that the run stopped at; their price, if there is too little.
+    fn pay_pages(&mut self) -> Result<Option<u64>, PageError> {
+        let Some(unpaid) = self.core.unpaid.take() else {
             return Ok(None);
         };
         let Some(left) = self.gas.checked_sub(unpaid.price) else {
-            return Ok(None);
+            return Ok(Some(unpaid.price));
         };
         self.gas = left;
         self.core.memory.take_paid(unpaid)?;
-        Ok(self.index)
+        Ok(None)
     }
 
     /// Pays for the block of operation `index`, if there is enough.
