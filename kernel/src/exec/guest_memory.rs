@@ -21,12 +21,18 @@ impl Execution<'_, '_> {
         access: Access,
     ) -> Result<(), Stop> {
         self.check_range(address, len, access)?;
+        self.pay_to_read(address, len)
+    }
+
+    /// Pays for the pages of a range that nothing has touched yet, and touches them.
+    fn pay_to_read(&mut self, address: u32, len: u32) -> Result<(), Stop> {
         let price = self.machine().page_price(address, len, Access::Read);
-        if price > 0 {
-            self.charge_for_good(price)?;
-            self.machine().touch(address, len).map_err(memory_stop)?;
+        if price == 0 {
+            return Ok(());
         }
-        Ok(())
+        self.check_range(address, len, Access::Read)?;
+        self.charge_for_good(price)?;
+        self.machine().touch(address, len).map_err(memory_stop)
     }
 
     /// Checks a range of which only a part may be touched, if any.
@@ -42,7 +48,7 @@ impl Execution<'_, '_> {
 
     /// Reads guest memory; a bad range is the guest's fault, a broken store the node's.
     pub(super) fn read_memory(&mut self, address: u32, out: &mut [u8]) -> Result<(), Stop> {
-        self.check_memory(address, out.len() as u32, Access::Read)?;
+        self.pay_to_read(address, out.len() as u32)?;
         self.machine().read(address, out).map_err(memory_stop)
     }
 
@@ -53,12 +59,14 @@ impl Execution<'_, '_> {
         self.write_paid(address, bytes)
     }
 
-    /// Checks a range that is written at once, all of it, and pays for its pages.
+    /// Pays for the pages of a range that is written at once, all of it.
     pub(super) fn pay_to_write(&mut self, address: u32, len: u32) -> Result<(), Stop> {
-        self.check_range(address, len, Access::ReadWrite)?;
         match self.machine().page_price(address, len, Access::ReadWrite) {
             0 => Ok(()),
-            price => self.charge_for_good(price),
+            price => {
+                self.check_range(address, len, Access::ReadWrite)?;
+                self.charge_for_good(price)
+            }
         }
     }
 
