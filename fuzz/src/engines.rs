@@ -88,7 +88,7 @@ pub fn run(program: &Program, start: &Start) -> State {
         rig.set_reg(index, *value);
     }
     rig.set_pc(start.pc, false);
-    if start.piece % 4 == 0 {
+    if start.piece.is_multiple_of(4) {
         rig.each(|machine| machine.price_writes(PAGE_PRICE));
     }
     let mut left = start.gas;
@@ -104,7 +104,7 @@ pub fn run(program: &Program, start: &Start) -> State {
             }
             Exit::HostCall(number) if stops < CALLS_MAX => {
                 rig.set_reg(7, number ^ stops);
-                if (number ^ stops) % 4 == 0 {
+                if (number ^ stops).is_multiple_of(4) {
                     rig.each(|machine| machine.price_writes(PAGE_PRICE));
                 }
                 rig.each(|machine| {

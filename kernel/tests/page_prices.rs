@@ -124,7 +124,7 @@ fn operations_pay_for_the_pages_they_touch() {
     let lasting = write + params().price_page_persist;
     let ram = RAM.into();
     let nothing = |_: &mut Asm| {};
-    let cases: [(Op, Vec<u64>, u64); 17] = [
+    let cases: [(Op, Vec<u64>, u64); 18] = [
         (Op::MintData, vec![at(1, 0), 100, 80], read),
         (Op::MintData, vec![at(1, 4000), 100, 80], 2 * read),
         (Op::MintData, vec![at(0, 0), 8 * 4096, 80], 8 * read),
@@ -158,6 +158,12 @@ fn operations_pay_for_the_pages_they_touch() {
         (
             Op::Attest,
             vec![attestation, ram, ram, 3, at(3, 4095), 1],
+            read,
+        ),
+        // What is too long for a scope is refused, its beginning touched.
+        (
+            Op::Attest,
+            vec![attestation, ram, ram, 3, at(0, 0), 8 * 4096],
             read,
         ),
     ];

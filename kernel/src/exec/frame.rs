@@ -37,7 +37,7 @@ pub(crate) struct Frame {
     pub memory: FrameMemory,
     pub gas: Meters,
     pub quota: Meters,
-    /// Whether it ever had the gas to begin, the price of its pages included.
+    /// Whether it ever had the gas to begin, the price of its eager pages included.
     pub is_funded: bool,
     /// Where a frame made of a suspended call goes on, until it does.
     pub goes_on_at: Option<u32>,

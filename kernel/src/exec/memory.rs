@@ -190,7 +190,7 @@ impl FrameMemory {
 
     /// Counts the pages written up to now.
     fn count(&mut self, machine: &dyn Machine) {
-        self.counts += 1;
+        self.counts = self.counts.saturating_add(1);
         let count = u64::from(machine.written_count());
         if self.counted != count && !self.mapped.is_empty() {
             if self.pays_at_once {

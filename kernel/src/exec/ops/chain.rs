@@ -27,7 +27,9 @@ impl Execution<'_, '_> {
         let (blob_len, scope_len) = (length(args[3])?, length(args[5])?);
         self.check_memory(key_ptr, 32, Access::Read)?;
         self.check_memory(blob_ptr, blob_len, Access::Read)?;
-        self.check_memory(scope_ptr, scope_len, Access::Read)?;
+        // No more of it is read, and its length is in no price.
+        self.check_range(scope_ptr, scope_len, Access::Read)?;
+        self.check_memory(scope_ptr, scope_len.min(SCOPE_LEN_MAX), Access::Read)?;
         self.check_authority(&path?, NativeKind::Attestation)?;
         let mut key = [0; 32];
         self.read_memory(key_ptr, &mut key)?;
