@@ -18,16 +18,13 @@ pub fn layouts() -> Vec<Vec<Region>> {
     let pages = BTreeMap::from([content(0, 4096), content(1, 100), content(3, 4096)]);
     let source = Backing::Source(Arc::new(Pages(pages.clone())));
     let priced = Backing::Source(Arc::new(Priced(Pages(pages), PAGE_PRICE)));
-    let sourced = |start, pages, access, eager| Region {
-        backing: source.clone(),
+    let backed = |backing: &Backing, start, pages, access, eager| Region {
+        backing: backing.clone(),
         eager,
         ..region(start, pages, access)
     };
-    let priced = |start, pages, access, eager| Region {
-        backing: priced.clone(),
-        eager,
-        ..region(start, pages, access)
-    };
+    let sourced = |start, pages, access, eager| backed(&source, start, pages, access, eager);
+    let priced = |start, pages, access, eager| backed(&priced, start, pages, access, eager);
     let eager = |start, pages| Region {
         eager: true,
         ..region(start, pages, Access::ReadWrite)

@@ -32,6 +32,16 @@ struct Cost {
     gas: f64,
 }
 
+impl Cost {
+    /// Of one of the `steps` that `many` has done beyond `few`.
+    fn of_one(few: &Cost, many: &Cost, steps: f64) -> Cost {
+        Cost {
+            ns: (many.ns - few.ns) / steps,
+            gas: (many.gas - few.gas) / steps,
+        }
+    }
+}
+
 fn row(what: &str, cost: &Cost) {
     let price_ns = cost.gas * NS_PER_GAS;
     println!(
@@ -184,10 +194,7 @@ impl Bench {
         };
         let (few, many) = (measure(count / 10), measure(count));
         let steps = (count - count / 10) as f64;
-        let cost = Cost {
-            ns: (many.ns - few.ns) / steps,
-            gas: (many.gas - few.gas) / steps,
-        };
+        let cost = Cost::of_one(&few, &many, steps);
         row(what, &cost);
     }
 
@@ -209,10 +216,7 @@ impl Bench {
         };
         let (none, some) = (measure(&program(&base, 1)), measure(&program(step, 32)));
         let units = (32 * bytes / 64) as f64;
-        let cost = Cost {
-            ns: (some.ns - none.ns) / units,
-            gas: (some.gas - none.gas) / units,
-        };
+        let cost = Cost::of_one(&none, &some, units);
         row(what, &cost);
     }
 }
@@ -375,10 +379,7 @@ fn pages(engine: &str, open: Open, entries: &[(u8, Cap)]) {
         };
         let (few, many) = (run(mapped / 10), run(mapped));
         let pages = f64::from(mapped - mapped / 10);
-        let cost = Cost {
-            ns: (many.ns - few.ns) / pages,
-            gas: (many.gas - few.gas) / pages,
-        };
+        let cost = Cost::of_one(&few, &many, pages);
         row(&format!("{what}, {engine}"), &cost);
     };
     measure("page written", None, false, false, 240);
@@ -404,10 +405,7 @@ fn pages(engine: &str, open: Open, entries: &[(u8, Cap)]) {
         simulate(open, &chain(&program), entries)
     };
     let (few, many) = (looks(500), looks(5000));
-    let cost = Cost {
-        ns: (many.ns - few.ns) / 4500.0,
-        gas: (many.gas - few.gas) / 4500.0,
-    };
+    let cost = Cost::of_one(&few, &many, 4500.0);
     row(&format!("gas_left behind written pages, {engine}"), &cost);
 }
 
@@ -448,10 +446,7 @@ fn calls(bench: &Bench) {
         }
     };
     let (few, many) = (run(100), run(2000));
-    let cost = Cost {
-        ns: (many.ns - few.ns) / 1900.0,
-        gas: (many.gas - few.gas) / 1900.0,
-    };
+    let cost = Cost::of_one(&few, &many, 1900.0);
     row("event that does nothing", &cost);
 }
 
@@ -661,10 +656,7 @@ fn instructions() {
     };
     let run = |rounds| simulate(on_interpreter, &program(rounds), &[]);
     let (few, many) = (run(200), run(5000));
-    let cost = Cost {
-        ns: (many.ns - few.ns) / (6.0 * 4800.0),
-        gas: (many.gas - few.gas) / (6.0 * 4800.0),
-    };
+    let cost = Cost::of_one(&few, &many, 6.0 * 4800.0);
     row("instruction (add), straight line", &cost);
 }
 

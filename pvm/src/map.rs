@@ -149,15 +149,17 @@ impl MemoryMap {
     }
 
     /// What an access to `addr..addr + len` costs: the prices of its pages that are not touched,
-    /// and `write_price` for each page that is neither eager nor written.
+    /// and for a store `write_price` for each page that is neither eager nor written.
     pub(crate) fn access_price(
         &self,
         addr: u32,
         len: u32,
+        access: Access,
         write_price: Option<u64>,
         is_touched: impl Fn(u32) -> bool,
         is_written: impl Fn(u32) -> bool,
     ) -> u64 {
+        let write_price = write_price.filter(|_| access == Access::ReadWrite);
         if !self.is_priced && write_price.is_none() {
             return 0;
         }

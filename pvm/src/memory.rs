@@ -251,9 +251,9 @@ impl PagedMemory {
     pub(crate) fn page_price(&self, addr: u32, len: u32, access: Access) -> u64 {
         let is_touched = |page| self.page_ref(page) != PageRef::UNTOUCHED;
         let is_written = |page| self.page_ref(page).has(PageRef::WRITTEN);
-        let write_price = self.write_price.filter(|_| access == Access::ReadWrite);
+        let write_price = self.write_price;
         self.map
-            .access_price(addr, len, write_price, is_touched, is_written)
+            .access_price(addr, len, access, write_price, is_touched, is_written)
     }
 
     fn check_paid(&self, addr: u32, len: u32, access: Access) -> Result<(), Fault> {

@@ -254,7 +254,7 @@ impl FrameMemory {
         }
     }
 
-    /// Whether counting later is no longer worth what it may cost the engine each time.
+    /// Whether counting later may cost the engine more than it saves.
     pub fn should_pay_at_once(&self) -> bool {
         let watched = self.writable_pages - self.eager_pages;
         !self.pays_at_once && (watched > LATER_PAGES_MAX || self.counts >= LATER_COUNTS_MAX)

@@ -120,6 +120,19 @@ impl RecompiledMachine {
         }
     }
 
+    /// What the host asked of a window, or of the interpreter where the window couldn't.
+    fn or_interpreted(
+        &mut self,
+        result: Result<(), Trouble>,
+        again: impl FnOnce(&mut InterpreterMachine) -> Result<(), MemoryError>,
+    ) -> Result<(), MemoryError> {
+        match result {
+            Ok(()) => Ok(()),
+            Err(Trouble::Source(error)) => Err(error.into()),
+            Err(Trouble::Exhausted) => again(self.interpret()),
+        }
+    }
+
     /// Goes on in the interpreter.
     fn interpret(&mut self) -> &mut InterpreterMachine {
         if let Core::Native(native) = &self.core {
@@ -412,11 +425,7 @@ impl Machine for RecompiledMachine {
             Core::Native(native) => native.memory.touch_range(addr, len).map_err(refused)?,
             Core::Interpreted(machine) => return machine.touch(addr, len),
         };
-        match result {
-            Ok(()) => Ok(()),
-            Err(Trouble::Source(error)) => Err(error.into()),
-            Err(Trouble::Exhausted) => self.interpret().touch(addr, len),
-        }
+        self.or_interpreted(result, |machine| machine.touch(addr, len))
     }
 
     fn read(&mut self, addr: u32, out: &mut [u8]) -> Result<(), MemoryError> {
@@ -424,11 +433,7 @@ impl Machine for RecompiledMachine {
             Core::Native(native) => native.memory.read(addr, out).map_err(refused)?,
             Core::Interpreted(machine) => return machine.read(addr, out),
         };
-        match result {
-            Ok(()) => Ok(()),
-            Err(Trouble::Source(error)) => Err(error.into()),
-            Err(Trouble::Exhausted) => self.interpret().read(addr, out),
-        }
+        self.or_interpreted(result, |machine| machine.read(addr, out))
     }
 
     fn write(&mut self, addr: u32, bytes: &[u8]) -> Result<(), MemoryError> {
@@ -436,11 +441,7 @@ impl Machine for RecompiledMachine {
             Core::Native(native) => native.memory.write(addr, bytes).map_err(refused)?,
             Core::Interpreted(machine) => return machine.write(addr, bytes),
         };
-        match result {
-            Ok(()) => Ok(()),
-            Err(Trouble::Source(error)) => Err(error.into()),
-            Err(Trouble::Exhausted) => self.interpret().write(addr, bytes),
-        }
+        self.or_interpreted(result, |machine| machine.write(addr, bytes))
     }
 
     fn written_count(&self) -> u32 {

@@ -307,9 +307,9 @@ impl WindowMemory {
     pub fn page_price(&self, addr: u32, len: u32, access: Access) -> u64 {
         let is_touched = |page| self.window_ref().state(page) != PageState::Untouched;
         let is_written = |page| self.window_ref().state(page) == PageState::Written;
-        let write_price = self.write_price.filter(|_| access == Access::ReadWrite);
+        let write_price = self.write_price;
         self.map
-            .access_price(addr, len, write_price, is_touched, is_written)
+            .access_price(addr, len, access, write_price, is_touched, is_written)
     }
 
     /// Judges a guest's access of `len` (1..=8) bytes that the processor
